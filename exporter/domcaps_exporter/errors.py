@@ -1,0 +1,83 @@
+"""What can go wrong, by whose fault it is. Messages are fragments that read on after "qemu: ".
+
+DomcapsError
+├── SettingError            the user's: a setting that means nothing; fatal at start (exit code 2)
+├── DocumentError           a domainCapabilities XML that cannot be read: which, where, what
+├── RecordingError          a recorded directory that cannot be read or written
+├── PluginError             the plugin's: fix or remove it
+│   ├── PluginLoadError         its entry point does not import or register
+│   └── ContractError           it handed over something it did not promise
+└── ProbeError              the host's, reported per driver; `reason` is the metric's label
+    ├── HypervisorAbsent        nothing to ask here: expected, logged at debug
+    ├── ProbeTimeout            no answer before the deadline
+    ├── UnreadableAnswer        an answer came, and it makes no sense
+    └── ProbeRefused            the hypervisor would not be asked (permission, cannot execute)
+"""
+
+from __future__ import annotations
+
+
+class DomcapsError(Exception):
+    """Anything that this project raises on purpose."""
+
+
+class SettingError(DomcapsError):
+    """`key` was given a value that is not allowed; the message says what was found and what was expected."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key}: {message}")
+        self.key, self.message = key, message
+
+
+class DocumentError(DomcapsError):
+    """A document that cannot be read."""
+
+
+class RecordingError(DomcapsError):
+    """A recording that cannot be read or written."""
+
+
+class PluginError(DomcapsError):
+    """A plugin's own fault."""
+
+    def __init__(self, plugin: str, message: str) -> None:
+        super().__init__(f"{plugin}: {message}")
+        self.plugin, self.message = plugin, message
+
+
+class PluginLoadError(PluginError):
+    """Its entry point does not import or register."""
+
+
+class ContractError(PluginError):
+    """It handed over something it did not promise."""
+
+
+class ProbeError(DomcapsError):
+    """A host that did not answer; drivers raise the leaves."""
+
+    reason = "crashed"
+
+
+class HypervisorAbsent(ProbeError):
+    """There is nothing to ask on this host."""
+
+    reason = "absent"
+
+
+class ProbeTimeout(ProbeError):
+    """No answer before the deadline."""
+
+    reason = "timeout"
+
+
+class UnreadableAnswer(ProbeError):
+    """An answer that makes no sense; the message names the question."""
+
+    reason = "unreadable"
+
+
+class ProbeRefused(ProbeError):
+    """The hypervisor would not be asked."""
+
+    reason = "refused"

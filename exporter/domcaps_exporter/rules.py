@@ -1,0 +1,363 @@
+"""The small language of a driver's rule table. Pure.
+
+A table is a tree of rows that reads like libvirt's document: `element("hostdev", enum("pciBackend", value("vfio", needs=VFIO)))`.
+The same rows answer three questions: does libvirt list the value (the XML), can a guest have it (`domcaps_supported`), and if not,
+why not (`domcaps_unmet_prerequisite`).
+
+- A **need** is a named condition on a driver's *world* (its view of the facts, for one guest). It is True, False or None (nobody knows).
+- `needs` are what libvirt checks before it lists a value; `besides` is what a guest needs though libvirt does not look.
+- `during(since, until)` says which libvirts know a row, or check a need. The truth does not depend on it: a need that this libvirt does
+  not check still decides `domcaps_supported`.
+- The table asks by need: a world reads facts through a `View`, which notes the questions that are still unanswered. `gather` asks
+  those and evaluates again until none is missing. So nothing may be cut short: every need of every row is looked at, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+from domcaps_exporter.errors import UnreadableAnswer
+from domcaps_exporter.model import Answer, Element, Enum, Facts, Question, Refusal, Truth, Unmet, Verdict
+
+Version: TypeAlias = tuple[int, int]
+ALWAYS: tuple[Version, Version] = ((0, 0), (9999, 0))
+
+T = TypeVar("T")
+
+
+# ---- three values ------------------------------------------------------------------------------------------------------------
+
+
+def any_known(truths: Iterable[Truth]) -> Truth:
+    """Kleene's or: one True decides, else one unknown leaves it unknown."""
+    seen = list(truths)
+    return True if True in seen else None if None in seen else False
+
+
+def all_known(truths: Iterable[Truth]) -> Truth:
+    """Kleene's and: one False decides, else one unknown leaves it unknown."""
+    seen = list(truths)
+    return False if False in seen else None if None in seen else True
+
+
+def negated(truth: Truth) -> Truth:
+    """Kleene's not."""
+    return None if truth is None else not truth
+
+
+# ---- facts, as rules see them ------------------------------------------------------------------------------------------------
+
+
+class Parsed:
+    """Parsed forms of answers, kept as long as the very same bytes are asked for again. A driver owns one and hands it to its views."""
+
+    def __init__(self) -> None:
+        self._forms: dict[tuple[Question, Hashable], tuple[bytes, Any]] = {}
+
+    def form(self, question: Question, answer: bytes, parse: Callable[[bytes], T]) -> T:
+        """`parse(answer)`, or what it was when this question last had this answer.
+
+        Raises:
+            UnreadableAnswer: `parse` raised ValueError, KeyError, TypeError, AttributeError, IndexError or RecursionError.
+        """
+        key = (question, parse)
+        known = self._forms.get(key)
+        if known is None or known[0] is not answer:
+            try:
+                known = (answer, parse(answer))
+            except UnreadableAnswer as error:
+                raise UnreadableAnswer(f"{question}: {error}") from error
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
+                raise UnreadableAnswer(f"{question}: {type(error).__name__}: {error}") from error
+            self._forms[key] = known
+        form: T = known[1]
+        return form
+
+
+class View:
+    """Facts as rules see them; `missed` collects what was asked for and is not there."""
+
+    def __init__(self, facts: Facts, parsed: Parsed | None = None) -> None:
+        self.facts = facts
+        self.missed: set[Question] = set()
+        self._parsed = Parsed() if parsed is None else parsed
+
+    def answer(self, question: Question) -> Answer | None:
+        """The answer, a refusal, or None where the facts do not hold the question."""
+        if question not in self.facts:
+            self.missed.add(question)
+            return None
+        return self.facts[question]
+
+    def form(self, question: Question, parse: Callable[[bytes], T]) -> T | Refusal | None:
+        """The parsed answer, a refusal, or None where the facts do not hold the question.
+
+        Raises:
+            UnreadableAnswer: it cannot be parsed; the message names the question.
+        """
+        answer = self.answer(question)
+        return self._parsed.form(question, answer, parse) if isinstance(answer, bytes) else answer
+
+    def there(self, question: Question) -> Truth:
+        """Is there an answer at all? Absent is no; denied, failed or not asked is unknown."""
+        answer = self.answer(question)
+        return True if isinstance(answer, bytes) else presence_of(answer)
+
+    def text(self, question: Question) -> str | None:
+        """The answer as text without the white space around it, None where there is none."""
+        answer = self.answer(question)
+        return answer.decode("utf-8", "replace").strip() if isinstance(answer, bytes) else None
+
+    def entries(self, question: Question) -> tuple[str, ...] | None:
+        """A NUL-joined answer (`list`) as names; empty where the folder is absent, None where nobody knows."""
+        answer = self.answer(question)
+        if isinstance(answer, bytes):
+            return tuple(answer.decode("utf-8", "surrogateescape").split("\0")) if answer else ()
+        return () if presence_of(answer) is False else None
+
+
+def presence_of(refusal: Refusal | None) -> Truth:
+    """Absent is a definite no; anything else that is no answer is unknown."""
+    return False if refusal is not None and refusal.why == "absent" else None
+
+
+def gather(
+    understand: Callable[[View], object], ask: Callable[[frozenset[Question]], Facts], parsed: Parsed | None = None
+) -> Facts:
+    """Ask what `understand` needs: evaluate over what is known, ask what was missed, and again until nothing is missed.
+
+    A question that `ask` leaves unanswered stays unknown and is not asked twice.
+    """
+    facts: dict[Question, Answer] = {}
+    asked: set[Question] = set()
+    while True:
+        view = View(facts, parsed)
+        understand(view)
+        wanted = frozenset(view.missed - asked)
+        if not wanted:
+            return facts
+        asked |= wanted
+        facts.update(ask(wanted))
+
+
+# ---- rows --------------------------------------------------------------------------------------------------------------------
+
+W = TypeVar("W")
+W_contra = TypeVar("W_contra", contravariant=True)
+
+
+class Condition(Protocol[W_contra]):
+    """What a need looks at."""
+
+    def __call__(self, world: W_contra, /) -> Truth: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Need(Generic[W]):
+    """A prerequisite: the name that users see in `prerequisite="…"`, and the condition. `checked`: which libvirts look at it."""
+
+    name: str
+    met: Condition[W]
+    checked: tuple[Version, Version] = ALWAYS
+
+    def during(self, since: Version = ALWAYS[0], until: Version = ALWAYS[1]) -> Need[W]:
+        """The same need, looked at by libvirts from `since` up to and without `until`; by guests always."""
+        return replace(self, checked=(since, until))
+
+
+def any_of(name: str, *needs: Need[W]) -> Need[W]:
+    """One need that any of several meets."""
+    return Need(name, lambda world: any_known([need.met(world) for need in needs]))
+
+
+def all_of(name: str, *needs: Need[W]) -> Need[W]:
+    """One need that takes several together."""
+    return Need(name, lambda world: all_known([need.met(world) for need in needs]))
+
+
+def unless(name: str, need: Need[W]) -> Need[W]:
+    """The opposite of a need."""
+    return Need(name, lambda world: negated(need.met(world)))
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRow(Generic[W]):
+    """One `<value>` of an enum."""
+
+    value: str
+    needs: tuple[Need[W], ...] = ()
+    besides: tuple[Need[W], ...] = ()
+    known: tuple[Version, Version] = ALWAYS
+
+
+@dataclass(frozen=True, slots=True)
+class EnumRow(Generic[W]):
+    """One `<enum>`. `omit_empty`: libvirt leaves the enum out where no value is listed, instead of printing it empty."""
+
+    name: str
+    values: tuple[ValueRow[W], ...]
+    omit_empty: bool = False
+    known: tuple[Version, Version] = ALWAYS
+
+
+@dataclass(frozen=True, slots=True)
+class Computed(Generic[W]):
+    """Children that a function makes (loader paths, numbers): facts of the document, without verdicts."""
+
+    make: Callable[[W], tuple[Enum | Element, ...]]
+    known: tuple[Version, Version] = ALWAYS
+
+
+@dataclass(frozen=True, slots=True)
+class ElementRow(Generic[W]):
+    """One element, `supported='yes'` where its needs are met. `printed`: a condition without which libvirt leaves it out.
+
+    `container`: `<devices>`, `<features>`: no `supported` attribute, no element of the metrics.
+    """
+
+    name: str
+    rows: tuple[EnumRow[W] | ElementRow[W] | Computed[W], ...] = ()
+    needs: tuple[Need[W], ...] = ()
+    besides: tuple[Need[W], ...] = ()
+    printed: Condition[W] | None = None
+    container: bool = False
+    known: tuple[Version, Version] = ALWAYS
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What a table says of one world: libvirt's elements, and the verdicts on every value."""
+
+    elements: tuple[Element, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+def evaluate(rows: Iterable[ElementRow[W]], world: W, profile: Version) -> Evaluated:
+    """Every row over one world: what the libvirt of that version prints, and the truth about every value."""
+    elements: list[Element] = []
+    verdicts: list[Verdict] = []
+    for row in rows:
+        element, judged = _element(row, world, profile, ())
+        verdicts += judged
+        if element is not None:
+            elements.append(element)
+    return Evaluated(tuple(elements), tuple(verdicts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Needs looked at: does libvirt go along, can a guest have it, and what is lacking."""
+
+    listed: bool
+    supported: Truth
+    unmet: tuple[Unmet, ...]
+
+
+def _judge(needs: tuple[Need[W], ...], besides: tuple[Need[W], ...], world: W, profile: Version) -> _Judged:
+    checked = [(need, need.met(world), _within(profile, need.checked)) for need in needs]
+    looked = [*checked, *((need, need.met(world), False) for need in besides)]
+    return _Judged(
+        listed=all(met is True for _, met, libvirt in checked if libvirt),
+        supported=all_known([met for _, met, _ in looked]),
+        unmet=tuple(Unmet(need.name, _word(libvirt)) for need, met, libvirt in looked if met is False),
+    )
+
+
+def _word(libvirt: bool) -> Literal["refuses", "accepts"]:
+    return "refuses" if libvirt else "accepts"
+
+
+def _within(profile: Version, span: tuple[Version, Version]) -> bool:
+    return span[0] <= profile < span[1]
+
+
+def _element(row: ElementRow[W], world: W, profile: Version, above: tuple[_Judged, ...]) -> tuple[Element | None, list[Verdict]]:
+    judged = _judge(row.needs, row.besides, world, profile)
+    reach = (*above, judged)
+    children: list[Enum | Element] = []
+    verdicts: list[Verdict] = []
+    for child in row.rows:
+        printed, truths = _child(child, row.name, world, profile, reach)
+        verdicts += truths
+        children += printed
+    shown = (row.printed is None or row.printed(world) is True) and _within(profile, row.known)
+    if not shown:
+        return None, verdicts
+    if row.container:
+        return Element(row.name, children=tuple(children)), verdicts
+    if not judged.listed:
+        return Element(row.name, (("supported", "no"),)), verdicts
+    return Element(row.name, (("supported", "yes"),), children=tuple(children)), verdicts
+
+
+def _child(
+    child: EnumRow[W] | ElementRow[W] | Computed[W], element: str, world: W, profile: Version, reach: tuple[_Judged, ...]
+) -> tuple[Iterable[Enum | Element], list[Verdict]]:
+    if isinstance(child, Computed):
+        return (child.make(world) if _within(profile, child.known) else ()), []
+    if isinstance(child, ElementRow):
+        inner, verdicts = _element(child, world, profile, reach)
+        return (() if inner is None else (inner,)), verdicts
+    judged = [(value, _judge(value.needs, value.besides, world, profile)) for value in child.values]
+    verdicts = [_verdict(element, child.name, value.value, (*reach, own)) for value, own in judged]
+    listed = tuple(value.value for value, own in judged if own.listed and _within(profile, value.known))
+    shown = _within(profile, child.known) and bool(listed or not child.omit_empty)
+    return ((Enum(child.name, listed),) if shown else ()), verdicts
+
+
+def _verdict(element: str, enum: str, value: str, reach: tuple[_Judged, ...]) -> Verdict:
+    unmet = dict.fromkeys(unmet for judged in reach for unmet in judged.unmet)
+    return Verdict(element, enum, value, all_known([judged.supported for judged in reach]), tuple(unmet))
+
+
+# ---- how a table is written --------------------------------------------------------------------------------------------------
+
+
+def value(
+    name: str, *needs: Need[W], besides: tuple[Need[W], ...] = (), since: Version = ALWAYS[0], until: Version = ALWAYS[1]
+) -> ValueRow[W]:
+    """A value, what libvirt needs to list it, and what a guest needs besides."""
+    return ValueRow(name, needs, besides, (since, until))
+
+
+def always(*names: str) -> tuple[ValueRow[Any], ...]:
+    """Values that libvirt always lists."""
+    return tuple(ValueRow(name) for name in names)
+
+
+def enum(
+    name: str, *values: ValueRow[W] | str, omit_empty: bool = False, since: Version = ALWAYS[0], until: Version = ALWAYS[1]
+) -> EnumRow[W]:
+    """An enum; a bare string is a value without needs."""
+    rows = tuple(ValueRow[W](row) if isinstance(row, str) else row for row in values)
+    return EnumRow(name, rows, omit_empty, (since, until))
+
+
+def element(
+    name: str,
+    *rows: EnumRow[W] | ElementRow[W] | Computed[W],
+    needs: tuple[Need[W], ...] = (),
+    besides: tuple[Need[W], ...] = (),
+    printed: Condition[W] | None = None,
+    since: Version = ALWAYS[0],
+    until: Version = ALWAYS[1],
+) -> ElementRow[W]:
+    """An element with its enums and inner elements."""
+    return ElementRow(name, rows, needs, besides, printed, False, (since, until))
+
+
+def container(name: str, *rows: ElementRow[W]) -> ElementRow[W]:
+    """`<devices>` or `<features>`."""
+    return ElementRow(name, rows, container=True)
+
+
+def vocabulary(rows: Iterable[ElementRow[W]]) -> Iterator[tuple[str, str, str]]:
+    """Every (element, enum, value) that a table decides."""
+    for row in rows:
+        for child in row.rows:
+            if isinstance(child, EnumRow):
+                yield from ((row.name, child.name, known.value) for known in child.values)
+            elif isinstance(child, ElementRow):
+                yield from vocabulary([child])
