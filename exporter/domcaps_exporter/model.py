@@ -101,13 +101,14 @@ class Host(Protocol):
     def remember(
         self,
         questions: frozenset[Question],
-        identity: Callable[[], tuple[Question, ...]],
+        identity: Callable[[Question], tuple[Question, ...]],
         ask: Callable[[frozenset[Question]], Facts],
     ) -> Facts:
-        """The answers to `questions`, from `ask` for those not yet known, and kept while everything in `identity` answers the same.
+        """The answers to `questions`, from `ask` for those not yet known; each is kept while all its `identity` answers the same.
 
-        `identity` is called before and after asking: what it named before must answer the same afterwards, else the answers are
+        `identity` is called before and after asking: what it named before must answer the same afterwards, else the answer is
         used this once and not kept; what it names afterwards (once a launch has shown it) is what later probes compare.
+        Refusals are not kept.
         """
         ...
 

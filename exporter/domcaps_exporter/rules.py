@@ -14,7 +14,7 @@ why not (`domcaps_unmet_prerequisite`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
@@ -54,23 +54,29 @@ class Parsed:
     """Parsed forms of answers, kept as long as the very same bytes are asked for again. A driver owns one and hands it to its views."""
 
     def __init__(self) -> None:
-        self._forms: dict[tuple[Question, Hashable], tuple[bytes, Any]] = {}
+        self._forms: dict[tuple[Hashable, ...], tuple[tuple[bytes, ...], Any]] = {}
 
     def form(self, question: Question, answer: bytes, parse: Callable[[bytes], T]) -> T:
         """`parse(answer)`, or what it was when this question last had this answer.
 
         Raises:
-            UnreadableAnswer: `parse` raised ValueError, KeyError, TypeError, AttributeError, IndexError or RecursionError.
+            UnreadableAnswer: it cannot be parsed; the message names the question.
         """
-        key = (question, parse)
+        return self._form((question, parse), (answer,), lambda: parse(answer), str(question))
+
+    def joint(self, answers: Mapping[Question, bytes], parse: Callable[[Mapping[Question, bytes]], T], name: str) -> T:
+        """The same for a form that several answers make together; `name` is what a message calls them."""
+        return self._form((*answers, parse), tuple(answers.values()), lambda: parse(answers), name)
+
+    def _form(self, key: tuple[Hashable, ...], answers: tuple[bytes, ...], make: Callable[[], T], name: str) -> T:
         known = self._forms.get(key)
-        if known is None or known[0] is not answer:
+        if known is None or any(old is not new for old, new in zip(known[0], answers, strict=True)):
             try:
-                known = (answer, parse(answer))
+                known = (answers, make())
             except UnreadableAnswer as error:
-                raise UnreadableAnswer(f"{question}: {error}") from error
+                raise UnreadableAnswer(f"{name}: {error}") from error
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
-                raise UnreadableAnswer(f"{question}: {type(error).__name__}: {error}") from error
+                raise UnreadableAnswer(f"{name}: {type(error).__name__}: {error}") from error
             self._forms[key] = known
         form: T = known[1]
         return form
@@ -100,6 +106,16 @@ class View:
         answer = self.answer(question)
         return self._parsed.form(question, answer, parse) if isinstance(answer, bytes) else answer
 
+    def joint(self, questions: Iterable[Question], parse: Callable[[Mapping[Question, bytes]], T], name: str) -> T | None:
+        """The form that several answers make together, None where one of them is missing.
+
+        Raises:
+            UnreadableAnswer: they cannot be parsed; the message says `name`.
+        """
+        answers = {question: self.answer(question) for question in questions}
+        there = {question: answer for question, answer in answers.items() if isinstance(answer, bytes)}
+        return self._parsed.joint(there, parse, name) if len(there) == len(answers) else None
+
     def there(self, question: Question) -> Truth:
         """Is there an answer at all? Absent is no; denied, failed or not asked is unknown."""
         answer = self.answer(question)
@@ -124,22 +140,22 @@ def presence_of(refusal: Refusal | None) -> Truth:
 
 
 def gather(
-    understand: Callable[[View], object], ask: Callable[[frozenset[Question]], Facts], parsed: Parsed | None = None
+    understand: Callable[[View], object],
+    ask: Callable[[frozenset[Question]], Facts],
+    parsed: Parsed | None = None,
 ) -> Facts:
     """Ask what `understand` needs: evaluate over what is known, ask what was missed, and again until nothing is missed.
 
-    A question that `ask` leaves unanswered stays unknown and is not asked twice.
+    `ask` may answer a part of what it is asked for, the cheap questions first; when it answers none, the rest stays unknown.
     """
     facts: dict[Question, Answer] = {}
-    asked: set[Question] = set()
     while True:
         view = View(facts, parsed)
         understand(view)
-        wanted = frozenset(view.missed - asked)
-        if not wanted:
+        answers = ask(frozenset(view.missed)) if view.missed else {}
+        if not answers:
             return facts
-        asked |= wanted
-        facts.update(ask(wanted))
+        facts.update(answers)
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------------------
@@ -190,6 +206,8 @@ class ValueRow(Generic[W]):
     needs: tuple[Need[W], ...] = ()
     besides: tuple[Need[W], ...] = ()
     known: tuple[Version, Version] = ALWAYS
+    before: tuple[Version, tuple[Need[W], ...]] = (ALWAYS[0], ())
+    """Libvirts before that version looked at these needs instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +232,7 @@ class Computed(Generic[W]):
 class ElementRow(Generic[W]):
     """One element, `supported='yes'` where its needs are met. `printed`: a condition without which libvirt leaves it out.
 
+    `by`: the name of an enum without whose values libvirt says `supported='no'`.
     `container`: `<devices>`, `<features>`: no `supported` attribute, no element of the metrics.
     """
 
@@ -222,6 +241,7 @@ class ElementRow(Generic[W]):
     needs: tuple[Need[W], ...] = ()
     besides: tuple[Need[W], ...] = ()
     printed: Condition[W] | None = None
+    by: str = ""
     container: bool = False
     known: tuple[Version, Version] = ALWAYS
 
@@ -265,6 +285,15 @@ def _judge(needs: tuple[Need[W], ...], besides: tuple[Need[W], ...], world: W, p
     )
 
 
+def _judged(row: ValueRow[W], world: W, profile: Version) -> _Judged:
+    judged = _judge(row.needs, row.besides, world, profile)
+    until, earlier = row.before
+    if profile >= until:
+        return judged
+    listed = all([need.met(world) is True for need in earlier])
+    return replace(judged, listed=listed, unmet=tuple(Unmet(one.prerequisite, _word(not listed)) for one in judged.unmet))
+
+
 def _word(libvirt: bool) -> Literal["refuses", "accepts"]:
     return "refuses" if libvirt else "accepts"
 
@@ -287,7 +316,8 @@ def _element(row: ElementRow[W], world: W, profile: Version, above: tuple[_Judge
         return None, verdicts
     if row.container:
         return Element(row.name, children=tuple(children)), verdicts
-    if not judged.listed:
+    empty = any(isinstance(child, Enum) and child.name == row.by and not child.values for child in children)
+    if not judged.listed or empty:
         return Element(row.name, (("supported", "no"),)), verdicts
     return Element(row.name, (("supported", "yes"),), children=tuple(children)), verdicts
 
@@ -300,7 +330,7 @@ def _child(
     if isinstance(child, ElementRow):
         inner, verdicts = _element(child, world, profile, reach)
         return (() if inner is None else (inner,)), verdicts
-    judged = [(value, _judge(value.needs, value.besides, world, profile)) for value in child.values]
+    judged = [(value, _judged(value, world, profile)) for value in child.values]
     verdicts = [_verdict(element, child.name, value.value, (*reach, own)) for value, own in judged]
     listed = tuple(value.value for value, own in judged if own.listed and _within(profile, value.known))
     shown = _within(profile, child.known) and bool(listed or not child.omit_empty)
@@ -316,10 +346,15 @@ def _verdict(element: str, enum: str, value: str, reach: tuple[_Judged, ...]) ->
 
 
 def value(
-    name: str, *needs: Need[W], besides: tuple[Need[W], ...] = (), since: Version = ALWAYS[0], until: Version = ALWAYS[1]
+    name: str,
+    *needs: Need[W],
+    besides: tuple[Need[W], ...] = (),
+    since: Version = ALWAYS[0],
+    until: Version = ALWAYS[1],
+    before: tuple[Version, tuple[Need[W], ...]] = (ALWAYS[0], ()),
 ) -> ValueRow[W]:
-    """A value, what libvirt needs to list it, and what a guest needs besides."""
-    return ValueRow(name, needs, besides, (since, until))
+    """A value, what libvirt needs to list it, what a guest needs besides, and what earlier libvirts looked at instead."""
+    return ValueRow(name, needs, besides, (since, until), before)
 
 
 def always(*names: str) -> tuple[ValueRow[Any], ...]:
@@ -331,7 +366,7 @@ def enum(
     name: str, *values: ValueRow[W] | str, omit_empty: bool = False, since: Version = ALWAYS[0], until: Version = ALWAYS[1]
 ) -> EnumRow[W]:
     """An enum; a bare string is a value without needs."""
-    rows = tuple(ValueRow[W](row) if isinstance(row, str) else row for row in values)
+    rows: tuple[ValueRow[W], ...] = tuple(ValueRow(row) if isinstance(row, str) else row for row in values)
     return EnumRow(name, rows, omit_empty, (since, until))
 
 
@@ -341,11 +376,12 @@ def element(
     needs: tuple[Need[W], ...] = (),
     besides: tuple[Need[W], ...] = (),
     printed: Condition[W] | None = None,
+    by: str = "",
     since: Version = ALWAYS[0],
     until: Version = ALWAYS[1],
 ) -> ElementRow[W]:
     """An element with its enums and inner elements."""
-    return ElementRow(name, rows, needs, besides, printed, False, (since, until))
+    return ElementRow(name, rows, needs, besides, printed, by, known=(since, until))
 
 
 def container(name: str, *rows: ElementRow[W]) -> ElementRow[W]:

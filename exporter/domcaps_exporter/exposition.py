@@ -1,0 +1,186 @@
+"""Which of three formats a scraper gets (Accept, Accept-Encoding), and its bytes: text, OpenMetrics, gzip. Pure.
+
+An exposition has two pieces with no family in common: the **body**, which is written once and kept as long as the drivers' reports
+stand still, and the small **tail** that differs from scrape to scrape. A gzipped exposition is one gzip member made of the body's
+kept deflate blocks and the tail's fresh ones.
+
+All our names are legacy names (letters, digits, underscores), which the escaping schemes `allow-utf-8`, `underscores` and `values`
+leave alone: their bytes are the same. `dots` would rename every metric; a wish for it is answered with `underscores`, and the
+Content-Type says so.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A media type in the version we write, and the escaping scheme it is announced with (text 0.0.4 knows none)."""
+
+    media: str
+    version: str
+    escaping: str = ""
+
+    @property
+    def content_type(self) -> str:
+        escaping = f"; escaping={self.escaping}" if self.escaping else ""
+        return f"{self.media}; version={self.version}; charset=utf-8{escaping}"
+
+    @property
+    def openmetrics(self) -> bool:
+        return self.media == "application/openmetrics-text"
+
+
+TEXT_0 = Format("text/plain", "0.0.4")
+TEXT_1 = Format("text/plain", "1.0.0", "underscores")
+OPENMETRICS = Format("application/openmetrics-text", "1.0.0", "underscores")
+
+_SERVED = (TEXT_0, TEXT_1, OPENMETRICS)
+_SCHEMES = ("allow-utf-8", "underscores", "values")
+_QUALITY = re.compile(r"(0(\.[0-9]*)?|1(\.0*)?)")
+
+
+# ---- negotiation -------------------------------------------------------------------------------------------------------------
+
+
+class _Clause(NamedTuple):
+    """One wish of an Accept header; `position` is negative, so that the first is the greatest."""
+
+    media: str
+    version: str
+    escaping: str
+    quality: float
+    position: int
+
+
+def negotiate(accept: str) -> Format:
+    """The format that an Accept header asks for: the greatest q, then a named type before a wildcard, then the header's order.
+
+    Each format is judged by the clause that names it most exactly (RFC 9110). Whatever is not understood is as if it were not
+    there; where nothing is left, text 0.0.4. Nothing of the header reaches the answer.
+    """
+    clauses = list(_clauses(accept))
+    offers = ((served, _best(served, clauses)) for served in _SERVED)
+    wanted = [(clause.quality, "*" not in clause.media, clause.position, clause, served) for served, clause in offers if clause]
+    best = max((wish for wish in wanted if wish[0] > 0), key=lambda wish: wish[:3], default=None)
+    return TEXT_0 if best is None else _announced(best[4], best[3].escaping)
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Is gzip acceptable, and not less wanted than the plain bytes?"""
+    wishes = {coding: quality for coding, named in _parsed(accept_encoding) if (quality := _quality(named)) is not None}
+    gzip = wishes.get("gzip", wishes.get("x-gzip", wishes.get("*", 0.0)))
+    return gzip > 0 and gzip >= wishes.get("identity", 0.0)
+
+
+def _announced(served: Format, escaping: str) -> Format:
+    return Format(served.media, served.version, escaping) if served.escaping and escaping in _SCHEMES else served
+
+
+def _best(served: Format, clauses: list[_Clause]) -> _Clause | None:
+    reached = [clause for clause in clauses if _reach(clause, served)]
+    return max(reached, key=lambda clause: (_reach(clause, served), clause.quality, clause.position), default=None)
+
+
+def _reach(clause: _Clause, served: Format) -> int:
+    """How exactly a clause names a format: 0 not at all, 1 `*/*`, 2 `text/*`, 3 the type, 4 with its version."""
+    if clause.media == served.media:
+        return 3 if not clause.version else 4 if clause.version == served.version else 0
+    return {"*/*": 1, f"{served.media.partition('/')[0]}/*": 2}.get(clause.media, 0)
+
+
+def _clauses(accept: str) -> Iterator[_Clause]:
+    for position, (media, named) in enumerate(_parsed(accept)):
+        quality = _quality(named)
+        if quality is not None and named.get("charset", "utf-8").lower() in ("utf-8", "utf8"):
+            yield _Clause(media, named.get("version", ""), named.get("escaping", ""), quality, -position)
+
+
+def _parsed(header: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Every element of a list header with its parameters, names in lower case, values without their quotes."""
+    for element in header.split(","):
+        value, *parameters = element.split(";")
+        pairs = (parameter.partition("=") for parameter in parameters)
+        yield value.strip().lower(), {name.strip().lower(): text.strip().strip('"') for name, _, text in pairs}
+
+
+def _quality(named: dict[str, str]) -> float | None:
+    text = named.get("q", "1")
+    return float(text) if _QUALITY.fullmatch(text) else None
+
+
+# ---- bytes -------------------------------------------------------------------------------------------------------------------
+
+
+class _Packed(NamedTuple):
+    """Deflate blocks that end at a byte and refer to nothing before them, and the checksum and size of what they hold."""
+
+    blocks: bytes
+    crc: int
+    size: int
+
+
+class Part(Collector):
+    """A piece of an exposition: families, and their bytes in either writer's words, each written on first use and kept."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = tuple(families)
+        self._plain: dict[bool, bytes] = {}
+        self._packed: dict[bool, _Packed] = {}
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+    def plain(self, wanted: Format) -> bytes:
+        """The families in that format, without OpenMetrics' last line."""
+        if wanted.openmetrics not in self._plain:
+            self._plain[wanted.openmetrics] = _written(self, wanted)
+        return self._plain[wanted.openmetrics]
+
+    def packed(self, wanted: Format) -> _Packed:
+        """The same, deflated."""
+        if wanted.openmetrics not in self._packed:
+            plain = self.plain(wanted)
+            self._packed[wanted.openmetrics] = _Packed(_deflated(plain, zlib.Z_FULL_FLUSH), zlib.crc32(plain), len(plain))
+        return self._packed[wanted.openmetrics]
+
+
+def plain(body: Part, tail: Part, wanted: Format) -> bytes:
+    """A whole exposition."""
+    return body.plain(wanted) + tail.plain(wanted) + _end(wanted)
+
+
+def gzipped(body: Part, tail: Part, wanted: Format) -> bytes:
+    """A whole exposition as one gzip member (RFC 1952: no name, no time), the body's blocks taken as they are kept."""
+    packed, last = body.packed(wanted), tail.plain(wanted) + _end(wanted)
+    header = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+    trailer = struct.pack("<II", zlib.crc32(last, packed.crc), (packed.size + len(last)) & 0xFFFFFFFF)
+    return header + packed.blocks + _deflated(last, zlib.Z_FINISH) + trailer
+
+
+def _end(wanted: Format) -> bytes:
+    return b"# EOF\n" if wanted.openmetrics else b""
+
+
+def _deflated(data: bytes, flush: int) -> bytes:
+    deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return deflate.compress(data) + deflate.flush(flush)
+
+
+def _written(families: Collector, wanted: Format) -> bytes:
+    """Under `allow-utf-8` prometheus_client copies names without looking at every letter; the bytes are the same."""
+    if not wanted.openmetrics:
+        return generate_latest(families, escaping=openmetrics.ALLOWUTF8)
+    whole: bytes = openmetrics.generate_latest(families, escaping=openmetrics.ALLOWUTF8)  # type: ignore[no-untyped-call]  # theirs
+    return whole.removesuffix(b"# EOF\n")

@@ -1,0 +1,125 @@
+"""What the exporter says about itself: how each driver's probes went, which plugins there are, and the process. It only remembers.
+
+A driver is *seen* once its hypervisor was there. Until then its absence is the expected thing: no `domcaps_probe_success`, no
+failure counted, so that a host without Xen does not raise Xen's alarm.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from domcaps_exporter.drivers import Plugin
+from domcaps_exporter.model import REASONS, Outcome
+
+
+@dataclass(slots=True)
+class _Record:
+    """One driver's: the last outcome (None: never seen), when it last succeeded, its series, and its failures by reason."""
+
+    last: Outcome | None = None
+    success: float | None = None
+    series: int = 0
+    failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
+
+
+class Ledger:
+    """The exporter's own metrics. Not for several threads."""
+
+    def __init__(self, drivers: Iterable[str], plugins: Iterable[Plugin], version: str) -> None:
+        self._records = {driver: _Record() for driver in drivers}
+        self._constant = [*_of_plugins(tuple(plugins)), _of_build(version)]
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        PlatformCollector(registry=self._process)
+        GCCollector(registry=self._process)
+
+    def note(self, outcome: Outcome, series: int) -> None:
+        """Enter what became of a driver and how many series it makes. An outcome that several scrapes share is entered once."""
+        record = self._records[outcome.driver]
+        if outcome.failure is not None and outcome.failure.reason == "absent" and record.last is None:
+            return
+        if not _same(record.last, outcome):
+            if outcome.failure is None:
+                record.success = outcome.finished
+            else:
+                record.failures[outcome.failure.reason] += 1
+        record.last, record.series = outcome, series
+
+    def families(self, drivers: Container[str]) -> Iterator[Metric]:
+        """The exporter's own families; of the drivers those in `drivers`."""
+        records = {driver: record for driver, record in self._records.items() if driver in drivers}
+        yield from _of_probes({driver: record for driver, record in records.items() if record.last is not None})
+        yield _of_failures(records)
+        yield from self._constant
+
+    def process(self) -> Iterable[Metric]:
+        """prometheus_client's families about this process and its Python."""
+        return self._process.collect()
+
+
+def _same(one: Outcome | None, other: Outcome) -> bool:
+    return one is not None and (one.started, one.finished, one.failure) == (other.started, other.finished, other.failure)
+
+
+def _of_probes(seen: dict[str, _Record]) -> Iterator[Metric]:
+    success = GaugeMetricFamily(
+        "domcaps_probe_success",
+        "Whether the driver's last probe gave an answer; its documents are withheld at 0.",
+        labels=["driver"],
+    )
+    duration = GaugeMetricFamily("domcaps_probe_duration_seconds", "How long the driver's last probe took.", labels=["driver"])
+    last = GaugeMetricFamily(
+        "domcaps_probe_last_success_timestamp_seconds",
+        "When the driver's last good probe ended, by this host's clock.",
+        labels=["driver"],
+    )
+    series = GaugeMetricFamily(
+        "domcaps_series", "How many series the driver's documents make; bounded by --series.limit.", labels=["driver"]
+    )
+    for driver, record in seen.items():
+        if record.last is not None:
+            success.add_metric([driver], record.last.failure is None)
+            duration.add_metric([driver], record.last.duration)
+        if record.success is not None:
+            last.add_metric([driver], record.success)
+        series.add_metric([driver], record.series)
+    yield from (success, duration, last, series)
+
+
+def _of_failures(records: dict[str, _Record]) -> Metric:
+    failures = CounterMetricFamily(
+        "domcaps_probe_failures",
+        "Probes without an answer by reason, counted by the exporter since it started.",
+        labels=["driver", "reason"],
+    )
+    for driver, record in records.items():
+        for reason, count in record.failures.items():
+            failures.add_metric([driver, reason], count)
+    return failures
+
+
+def _of_plugins(plugins: tuple[Plugin, ...]) -> Iterator[Metric]:
+    info = GaugeMetricFamily(
+        "domcaps_plugin_info", "A plugin found in the entry points, with its distribution's version.", labels=["plugin", "version"]
+    )
+    loaded = GaugeMetricFamily(
+        "domcaps_plugin_loaded", "Whether a plugin found in the entry points could be loaded.", labels=["plugin"]
+    )
+    for name, version in dict.fromkeys((plugin.name, plugin.version) for plugin in plugins):
+        info.add_metric([name, version], 1)
+    for name in dict.fromkeys(plugin.name for plugin in plugins):
+        loaded.add_metric([name], all(plugin.error is None for plugin in plugins if plugin.name == name))
+    return iter((info, loaded))
+
+
+def _of_build(version: str) -> Metric:
+    build = GaugeMetricFamily(
+        "domcaps_exporter_build_info", "The exporter's version and that of its Python.", labels=["version", "python_version"]
+    )
+    build.add_metric([version, platform.python_version()], 1)
+    return build

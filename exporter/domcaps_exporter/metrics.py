@@ -1,0 +1,248 @@
+"""Outcomes -> prometheus_client's metric families, one set of five identity labels on everything about a document. Pure.
+
+What a host with KVM and QEMU 11.1.3 but no IOMMU says of its Q35 guests. The identity is left out: everywhere
+`driver="qemu",emulator="/usr/bin/qemu-system-x86_64",arch="x86_64",machine="q35",virttype="kvm"`::
+
+    domcaps_guest_supported{} 1.0
+    domcaps_supported{element="hostdev",enum="pciBackend",value="vfio"} 0.0
+    domcaps_supported{element="tpm",enum="backendModel",value="passthrough"} 1.0
+    domcaps_unmet_prerequisite{element="hostdev",enum="pciBackend",libvirt="refuses",prerequisite="iommu-groups",value="vfio"} 1.0
+    domcaps_element_supported{element="sev"} 0.0
+    domcaps_parameter{element="cpu",parameter="maxphysaddr"} 48.0
+    domcaps_vcpus_max{} 1024.0
+    domcaps_loader_present{loader="/usr/share/OVMF/OVMF_CODE_4M.fd"} 1.0
+    domcaps_cpu_model_usable{model="EPYC-Rome"} 0.0
+    domcaps_cpu_model_info{canonical="EPYC-Rome-v1",deprecated="no",model="EPYC-Rome",vendor="AMD"} 1.0
+    domcaps_cpu_model_blockers{model="EPYC-Rome"} 35.0
+    domcaps_cpu_host_model_info{fallback="forbid",model="kvm64",vendor="AMD"} 1.0
+    domcaps_machine_info{canonical="pc-q35-11.1",deprecated="no"} 1.0
+
+Which value is true is decided in `truths`. All families are gauges, also those named `_info`: their labels change while we live.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import NamedTuple
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from domcaps_exporter.model import CpuModel, Failure, Outcome, Report
+from domcaps_exporter.truths import elements, fingerprint, host_model, loaders, models, parameters, unmet, values
+
+_VALUE = ("element", "enum", "value")
+_EMULATOR = ("driver", "emulator", "arch", "machine")
+_IDENTITY = (*_EMULATOR, "virttype")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is shown on request: blockers' names, every machine type, and `-vN` models that are another name of a listed one."""
+
+    blockers: bool = False
+    machine_types: bool = False
+    model_versions: bool = False
+
+
+class _Family(NamedTuple):
+    help: str
+    labels: tuple[str, ...]
+
+
+_FAMILIES = {
+    "domcaps_guest_supported": _Family("Whether such a guest can run on this host at all, as checked by the driver.", _IDENTITY),
+    "domcaps_supported": _Family(
+        "Whether a guest can have this value of a domainCapabilities enum now (1), or is known not to (0), by the driver's rules.",
+        (*_IDENTITY, *_VALUE),
+    ),
+    "domcaps_unmet_prerequisite": _Family(
+        "What is lacking where a value, an element or the guest (element guest, no enum and value) is 0, by the driver's rules.",
+        (*_IDENTITY, *_VALUE, "prerequisite", "libvirt"),
+    ),
+    "domcaps_element_supported": _Family(
+        "The supported attribute of a domainCapabilities element: yes is 1, no is 0.", (*_IDENTITY, "element")
+    ),
+    "domcaps_parameter": _Family(
+        "A number, or yes/no and on/off as 1/0, inside a domainCapabilities element; sizes in bytes.",
+        (*_IDENTITY, "element", "parameter"),
+    ),
+    "domcaps_vcpus_max": _Family("How many vCPUs a guest can have: the max attribute of the vcpu element.", _IDENTITY),
+    "domcaps_loader_present": _Family(
+        "Whether a firmware file named by a descriptor or by libvirt's list is there.", (*_IDENTITY, "loader")
+    ),
+    "domcaps_cpu_model_usable": _Family(
+        "The usable attribute of a CPU model of the mode custom: yes is 1, no is 0, no sample where it is unknown.",
+        (*_IDENTITY, "model"),
+    ),
+    "domcaps_cpu_model_info": _Family(
+        "A CPU model of the mode custom, with the attributes of its element.",
+        (*_IDENTITY, "model", "vendor", "canonical", "deprecated"),
+    ),
+    "domcaps_cpu_model_blockers": _Family(
+        "How many CPU features keep a model from being usable, from the blockers element.", (*_IDENTITY, "model")
+    ),
+    "domcaps_cpu_model_blocker": _Family(
+        "A CPU feature that keeps a model from being usable, from the blockers element.", (*_IDENTITY, "model", "feature")
+    ),
+    "domcaps_cpu_host_model_info": _Family(
+        "The CPU model that the mode host-model means on this host.", (*_IDENTITY, "model", "vendor", "fallback")
+    ),
+    "domcaps_cpu_host_feature": _Family(
+        "Whether the host CPU, as the hypervisor expands it, offers this feature to guests.", (*_IDENTITY, "feature")
+    ),
+    "domcaps_machine_info": _Family(
+        "Which versioned machine type the machine's name means today, from the emulator.", (*_IDENTITY, "canonical", "deprecated")
+    ),
+    "domcaps_document_info": _Family(
+        "Where the answer comes from: the emulator's version and resolved path, and a hash that is equal for equal capabilities.",
+        (*_IDENTITY, "version", "source", "path", "fingerprint"),
+    ),
+    "domcaps_machine_type_info": _Family("A machine type that the emulator offers.", (*_EMULATOR, "alias", "deprecated")),
+    "domcaps_machine_type_vcpus_max": _Family("How many vCPUs a machine type can have, from the emulator.", _EMULATOR),
+}
+
+
+class _Sample(NamedTuple):
+    family: str
+    labels: tuple[str, ...]
+    value: float
+
+
+def families(outcomes: Iterable[Outcome], options: Options) -> list[Metric]:
+    """The families that have samples, each once, in the order of the table above."""
+    made = {name: GaugeMetricFamily(name, family.help, labels=family.labels) for name, family in _FAMILIES.items()}
+    for outcome in outcomes:
+        for name, labels, value in _samples(outcome, options):
+            made[name].add_metric([_encodable(label) for label in labels], float(value))
+    return [family for family in made.values() if family.samples]
+
+
+def series(outcome: Outcome, options: Options) -> int:
+    """How many samples one driver's outcome makes."""
+    return sum(len(family.samples) for family in families([outcome], options))
+
+
+def limited(outcome: Outcome, limit: int, options: Options) -> Outcome:
+    """The outcome as it may be shown: `limit` where it makes more than `limit` samples, `contract` where it is not well formed."""
+    failure = outcome.failure or _twice(outcome) or _beyond(outcome, limit, options)
+    return outcome if failure is outcome.failure else replace(outcome, reports=(), failure=failure)
+
+
+def _twice(outcome: Outcome) -> Failure | None:
+    often = [identity for identity, count in Counter(report.identity for report in outcome.reports).items() if count > 1]
+    return Failure("contract", f"two reports of one kind of guest: {often[0]}") if often else None
+
+
+def _beyond(outcome: Outcome, limit: int, options: Options) -> Failure | None:
+    try:
+        count = series(outcome, options)
+    except Exception as error:  # noqa: BLE001 - reports are a stranger's: whatever is in them costs their own driver only
+        return Failure("contract", f"a report that cannot be shown: {type(error).__name__}: {error}")
+    return Failure("limit", f"{count} series are more than the {limit} allowed (--series.limit)") if count > limit else None
+
+
+def _encodable(label: str) -> str:
+    """File names may hold bytes that are no UTF-8 (lone surrogates in Python); they are shown as escapes, still distinct."""
+    return label if label.isascii() else label.encode("utf-8", "backslashreplace").decode()
+
+
+# ---- what a report has to say ------------------------------------------------------------------------------------------------
+
+
+def _samples(outcome: Outcome, options: Options) -> Iterator[_Sample]:
+    for report in outcome.reports:
+        identity = (outcome.driver, *_identity(report))
+        for name, labels, value in _of_report(report, options):
+            yield _Sample(name, (*identity, *labels), value)
+    if options.machine_types:
+        yield from _machine_types(outcome)
+
+
+def _identity(report: Report) -> tuple[str, str, str, str]:
+    guest = report.identity
+    return guest.emulator, guest.arch, guest.machine, guest.virttype
+
+
+def _of_report(report: Report, options: Options) -> Iterator[_Sample]:
+    """While the guest itself is impossible, that and why is all there is to say: one alarm, not two hundred."""
+    if report.guest.supported is not None:
+        yield _Sample("domcaps_guest_supported", (), report.guest.supported)
+    yield from (_Sample("domcaps_unmet_prerequisite", labels, 1) for labels in unmet(report))
+    if report.guest.supported is not False:
+        yield from chain(_truths(report), _numbers(report), _cpu_models(report, options), _host_cpu(report), _about(report))
+
+
+def _truths(report: Report) -> Iterator[_Sample]:
+    for key, truth in values(report).items():
+        if truth is not None:
+            yield _Sample("domcaps_supported", key, truth)
+    for element, truth in elements(report).items():
+        if truth is not None:
+            yield _Sample("domcaps_element_supported", (element,), truth)
+    for path, present in loaders(report).items():
+        yield _Sample("domcaps_loader_present", (path,), present)
+
+
+def _numbers(report: Report) -> Iterator[_Sample]:
+    for parameter, number in parameters(report).items():
+        yield _Sample("domcaps_parameter", parameter, number)
+    if report.document is not None and report.document.vcpus_max is not None:
+        yield _Sample("domcaps_vcpus_max", (), report.document.vcpus_max)
+
+
+def _cpu_models(report: Report, options: Options) -> Iterator[_Sample]:
+    listed = models(report)
+    names = {model.canonical for model in listed.values()}
+    for model in listed.values():
+        if options.model_versions or model.name not in names:
+            yield from _cpu_model(model, options)
+
+
+def _cpu_model(model: CpuModel, options: Options) -> Iterator[_Sample]:
+    """A model that is not usable though nothing is named that blocks it has no number of blockers: nobody knows it."""
+    about = (model.name, model.vendor or "", model.canonical or "", model.deprecated or "no")
+    yield _Sample("domcaps_cpu_model_info", about, 1)
+    if model.usable in ("yes", "no"):
+        yield _Sample("domcaps_cpu_model_usable", (model.name,), model.usable == "yes")
+    if model.blockers or model.usable == "yes":
+        yield _Sample("domcaps_cpu_model_blockers", (model.name,), len(set(model.blockers)))
+    if options.blockers:
+        for feature in dict.fromkeys(model.blockers):
+            yield _Sample("domcaps_cpu_model_blocker", (model.name, feature), 1)
+
+
+def _host_cpu(report: Report) -> Iterator[_Sample]:
+    model = host_model(report)
+    if model is not None:
+        yield _Sample("domcaps_cpu_host_model_info", (model.model, model.vendor or "", model.fallback or ""), 1)
+    for feature, offered in dict(report.host_features).items():
+        yield _Sample("domcaps_cpu_host_feature", (feature,), offered)
+
+
+def _about(report: Report) -> Iterator[_Sample]:
+    document = report.document
+    canonical = report.canonical or (document.machine if document is not None else None)
+    if canonical:
+        yield _Sample("domcaps_machine_info", (canonical, _word(report.deprecated)), 1)
+    path = report.path or (document.path if document is not None else None) or ""
+    yield _Sample("domcaps_document_info", (report.version, report.source, path, fingerprint(report)), 1)
+
+
+def _machine_types(outcome: Outcome) -> Iterator[_Sample]:
+    """Once per emulator, however many reports repeat them."""
+    offered = {
+        (outcome.driver, report.identity.emulator, report.identity.arch, machine.machine): machine
+        for report in outcome.reports
+        for machine in report.machine_types
+    }
+    for labels, machine in offered.items():
+        yield _Sample("domcaps_machine_type_info", (*labels, machine.alias, _word(machine.deprecated)), 1)
+        if machine.vcpus_max is not None:
+            yield _Sample("domcaps_machine_type_vcpus_max", labels, machine.vcpus_max)
+
+
+def _word(truth: bool) -> str:
+    return "yes" if truth else "no"

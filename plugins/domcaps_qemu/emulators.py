@@ -1,0 +1,131 @@
+"""Which emulators a host has, and what each is. Pure.
+
+Search order, in which the first of two names of one file wins: configured paths; `qemu-system-ARCH` in PATH; /usr/libexec/qemu-kvm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from domcaps_exporter import Question, Refusal, Truth, question
+from domcaps_exporter.rules import View
+from domcaps_qemu.machines import Machine, machines
+from domcaps_qemu.settings import Wanted
+from domcaps_qemu.world import ACCELERATED, BINARY, Reply, names, reply
+
+QEMU_KVM = "/usr/libexec/qemu-kvm"
+"""Where Red Hat's family puts the only emulator."""
+
+_LIBVIRT_NAME = {"i386": "i686", "arm": "armv7l"}
+_QEMU_NAME = {arch: target for target, arch in _LIBVIRT_NAME.items()}
+_KERNEL_NAME = {
+    "i386": "i686",
+    "i486": "i686",
+    "i586": "i686",
+    "amd64": "x86_64",
+    "armv6l": "armv7l",
+    "armv8l": "armv7l",
+    "arm64": "aarch64",
+}
+
+
+def host_arch(view: View) -> str | None:
+    """The host's architecture in libvirt's name, None while nobody knows."""
+    told = (view.text(question("uname")) or "").split("\0")
+    return _KERNEL_NAME.get(told[2], told[2]) if len(told) == 3 else None
+
+
+def native(host: str | None, target: str) -> bool:
+    """Can KVM of that host run guests of that emulator?"""
+    return host is not None and (host.removesuffix("le"), target) in (
+        {(target, target), ("x86_64", "i686"), ("aarch64", "armv7l")}
+        | ({("ppc64", "ppc64")} if target.startswith("ppc64") else set())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """One emulator: its path as found, its target in libvirt's name, and what it says of itself.
+
+    `enabled`: KVM works in it, for the exporter. `compiled`: it was built with KVM. None where nobody knows yet.
+    """
+
+    path: str
+    target: str
+    native: bool
+    compiled: Truth
+    enabled: Truth
+    tcg: Truth
+    version: str
+    machines: tuple[Machine, ...] | None
+
+
+def emulators(view: View, wanted: Wanted) -> Iterator[Emulator]:
+    """The emulators that are wanted and there."""
+    host = host_arch(view)
+    seen: set[bytes] = set()
+    for path, guess in _candidates(view, wanted, host):
+        identity = view.answer(question("stat", path))
+        inode = b" ".join(identity.split()[:3]) if isinstance(identity, bytes) else path.encode()
+        if inode not in seen:
+            seen.add(inode)
+            yield _emulator(view, path, guess, host)
+
+
+def _candidates(view: View, wanted: Wanted, host: str | None) -> Iterator[tuple[str, str]]:
+    """(path, presumed target) in search order."""
+    for path in wanted.emulators:
+        if view.there(question("exec", path)) is not False:
+            yield path, _presumed(path, host)
+    for arch in _archs(wanted, host):
+        target = arch.removesuffix("le") if arch.startswith("ppc64") else arch
+        found = view.text(question("which", f"qemu-system-{_QEMU_NAME.get(target, target)}"))
+        if found is not None:
+            yield found, target
+        if arch == host and view.there(question("exec", QEMU_KVM)) is True:
+            yield QEMU_KVM, target
+
+
+def _archs(wanted: Wanted, host: str | None) -> Sequence[str]:
+    return wanted.archs or ((host,) if host is not None else ())
+
+
+def _presumed(path: str, host: str | None) -> str:
+    name = path.rpartition("qemu-system-")[2]
+    return _LIBVIRT_NAME.get(name, name) if name != path else (host or "")
+
+
+def _emulator(view: View, path: str, guess: str, host: str | None) -> Emulator:
+    told = _reply(view, path, BINARY, "query-target")
+    target = guess if told is None or told.error is not None else str(told.value["arch"])
+    target = _LIBVIRT_NAME.get(target, target)
+    kvm = _reply(view, path, ACCELERATED, "query-kvm")
+    present = None if kvm is None else kvm.error is None and bool(kvm.value["present"])
+    enabled = None if kvm is None else kvm.error is None and bool(kvm.value["enabled"])
+    version = _reply(view, path, BINARY, "query-version")
+    offered = view.form(_asked(path, BINARY, "query-machines"), machines)
+    types = view.form(_asked(path, BINARY, "qom-list-types"), names)
+    return Emulator(
+        path=path,
+        target=target,
+        native=native(host, target),
+        compiled=present,
+        enabled=enabled and present,
+        tcg="tcg-accel" in types if isinstance(types, frozenset) else None,
+        version="" if version is None or version.error is not None else _version(version),
+        machines=offered if isinstance(offered, tuple) else None,
+    )
+
+
+def _version(told: Reply) -> str:
+    return ".".join(str(told.value["qemu"][part]) for part in ("major", "minor", "micro"))
+
+
+def _asked(path: str, scope: str, command: str) -> Question:
+    return question("qmp", path, scope, command)
+
+
+def _reply(view: View, path: str, scope: str, command: str) -> Reply | None:
+    form = view.form(_asked(path, scope, command), reply)
+    return None if isinstance(form, Refusal) else form

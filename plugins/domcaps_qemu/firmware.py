@@ -1,0 +1,172 @@
+"""Firmware descriptors (QEMU's docs/interop/firmware.json) as libvirt chooses among them. Pure.
+
+Folders are searched in order, a later one wins by file name, an empty file masks; descriptors are processed in the order of their
+file names, and one that libvirt cannot read is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from domcaps_exporter import Refusal, Truth, question
+from domcaps_exporter.rules import View, all_known, any_known
+
+FOLDERS = ("/usr/share/qemu/firmware", "/etc/qemu/firmware")
+"""Where a system's libvirt looks; later wins."""
+
+FALLBACK = (
+    "/usr/share/OVMF/OVMF_CODE.fd",
+    "/usr/share/OVMF/OVMF_CODE.secboot.fd",
+    "/usr/share/AAVMF/AAVMF_CODE.fd",
+    "/usr/share/AAVMF/AAVMF32_CODE.fd",
+)
+"""libvirt's built-in list, used where no descriptor gives a path."""
+
+_ARCHES = {"i386": "i686", "arm": "armv7l"}
+_INTERFACES = frozenset(("bios", "openfirmware", "uboot", "uefi"))
+_MODES = frozenset(("split", "combined", "stateless"))
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """One firmware. `loader` is the path libvirt lists; `files` is all that must be there for a guest to start.
+
+    `variables`: it keeps its variables in a device of QEMU's (`uefi-vars`) rather than in flash.
+    """
+
+    interfaces: frozenset[str]
+    features: frozenset[str]
+    targets: tuple[tuple[str, tuple[str, ...]], ...]
+    loader: str | None
+    files: tuple[str, ...]
+    variables: bool
+
+    def matches(self, arch: str, machine: str) -> bool:
+        """Is it meant for this guest?"""
+        return any(arch == one and any(_glob(pattern).match(machine) for pattern in globs) for one, globs in self.targets)
+
+
+def read(data: bytes) -> tuple[Descriptor, ...]:
+    """The descriptor in a file; none for an empty file or one that libvirt passes over."""
+    try:
+        parsed = json.loads(data)
+        loader, files, variables = _mapping(parsed["mapping"])
+        interfaces = frozenset(parsed["interface-types"])
+        targets = tuple((_arch(target["architecture"]), tuple(map(str, target["machines"]))) for target in parsed["targets"])
+        features = frozenset(map(str, parsed["features"]))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ()
+    return (Descriptor(interfaces, features, targets, loader, files, variables),) if interfaces <= _INTERFACES else ()
+
+
+def _mapping(mapping: dict[str, Any]) -> tuple[str | None, tuple[str, ...], bool]:
+    """Listed path, needed files, and whether the variables are QEMU's to keep."""
+    match mapping["device"]:
+        case "flash":
+            return _flash(mapping, str(mapping.get("mode", "split")))
+        case "kernel":
+            return None, (str(mapping["filename"]),), False
+        case "memory":
+            template = mapping.get("uefi-vars", {}).get("template")
+            files = (str(mapping["filename"]), *((template,) if isinstance(template, str) else ()))
+            return files[0], files, isinstance(template, str)
+    raise ValueError(f"unknown device {mapping['device']!r}")
+
+
+def _flash(mapping: dict[str, Any], mode: str) -> tuple[str, tuple[str, ...], bool]:
+    if mode not in _MODES:
+        raise ValueError(f"unknown flash mode {mode!r}")
+    parts = [mapping["executable"], *([mapping["nvram-template"]] if mode == "split" else [])]
+    files = tuple(str(part["filename"]) for part in parts if str(part["format"]))
+    return files[0], files, False
+
+
+_TARGETS = frozenset(
+    """aarch64 alpha arm armeb armv6l armv7b armv7l cris i386 i686 itanium lm32 loongarch64 m68k microblaze microblazeel mips
+    mips64 mips64el mipsel or32 parisc parisc64 ppc ppc64 ppc64le ppcemb riscv32 riscv64 s390 s390x sh4 sh4eb sparc sparc64
+    unicore32 x86_64 xtensa xtensaeb""".split()
+)
+
+
+def _arch(name: str) -> str:
+    if name not in _TARGETS:
+        raise ValueError(f"unknown architecture {name!r}")
+    return _ARCHES.get(name, name)
+
+
+@cache
+def _glob(pattern: str) -> re.Pattern[str]:
+    """libvirt globs with `*` and `?` only: a bracket is a bracket."""
+    return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern) + r"\Z")
+
+
+class Firmware:
+    """The descriptors of a host that are meant for one guest, and what they say."""
+
+    def __init__(self, view: View, arch: str, machine: str, folders: Sequence[str] = FOLDERS) -> None:
+        self._view = view
+        found, self._complete = _descriptors(view, folders)
+        self.matching = tuple(one for one in found if one.matches(arch, machine))
+
+    def offers(self, interface: str, *features: str) -> Truth:
+        """Is there a descriptor of this interface with all these features?"""
+        return self._decided([True for _ in self._of(interface, features)])
+
+    def whole(self, interface: str, *features: str) -> Truth:
+        """Is there one whose files are all there?"""
+        return self._decided([all_known([self._there(file) for file in one.files]) for one in self._of(interface, features)])
+
+    def feature(self, name: str, *, there: bool) -> Truth:
+        """Is there a descriptor, of any interface, with this feature (or without it)?"""
+        return self._decided([True for one in self.matching if (name in one.features) is there])
+
+    def feature_whole(self, name: str, *, there: bool) -> Truth:
+        """Is there such a one whose files are all there?"""
+        matching = [one for one in self.matching if (name in one.features) is there]
+        return self._decided([all_known([self._there(file) for file in one.files]) for one in matching])
+
+    def variables(self) -> Truth:
+        """Is there one whose variables QEMU keeps?"""
+        return self._decided([True for one in self.matching if one.variables])
+
+    def listed(self) -> tuple[str, ...]:
+        """The loader paths that libvirt lists: those of the descriptors, else of its built-in list, that are there."""
+        return tuple(path for path in self._paths() if self._there(path) is True)
+
+    def present(self) -> tuple[tuple[str, bool], ...]:
+        """Each path that libvirt looks at, with whether it is there; those that nobody may look at are left out."""
+        judged = ((path, self._there(path)) for path in self._paths())
+        return tuple((path, there) for path, there in judged if there is not None)
+
+    def _paths(self) -> tuple[str, ...]:
+        own = tuple(dict.fromkeys(one.loader for one in self.matching if one.loader is not None))
+        there = [self._there(path) for path in own]
+        # libvirt falls back also where descriptors match and none of their files is there
+        return own if True in there else tuple(dict.fromkeys((*own, *FALLBACK)))
+
+    def _of(self, interface: str, features: Iterable[str]) -> list[Descriptor]:
+        return [one for one in self.matching if interface in one.interfaces and set(features) <= one.features]
+
+    def _decided(self, judged: list[Truth]) -> Truth:
+        return any_known(judged if self._complete else [*judged, None])
+
+    def _there(self, path: str) -> Truth:
+        return self._view.there(question("exists", path))
+
+
+def _descriptors(view: View, folders: Sequence[str]) -> tuple[tuple[Descriptor, ...], bool]:
+    """All descriptors in the order of their names, and whether every folder and file could be read."""
+    files: dict[str, str] = {}
+    complete = True
+    for folder in folders:
+        entries = view.entries(question("list", folder))
+        complete = complete and entries is not None
+        files |= {name: f"{folder}/{name}" for name in entries or () if not name.startswith(".")}
+    forms = [view.form(question("read", files[name]), read) for name in sorted(files)]
+    complete = complete and not any(form is None or (isinstance(form, Refusal) and form.why != "absent") for form in forms)
+    return tuple(one for form in forms if isinstance(form, tuple) for one in form), complete

@@ -1,0 +1,275 @@
+"""The prerequisites that rows of the table name: what users read in `prerequisite="…"`. Pure.
+
+Names are stable. `qemu-…` is the emulator's part, the rest is the host's.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from typing import Any
+
+from domcaps_exporter import Refusal, Truth, question
+from domcaps_exporter.rules import Need, all_known, any_known, presence_of
+from domcaps_qemu.world import World, reply
+
+Rule = Need[World]
+
+
+# ---- the emulator ------------------------------------------------------------------------------------------------------------
+
+
+def qom(*types: str, name: str = "") -> Rule:
+    """Any of these QOM types. `name` stands for a long list of them."""
+    return Need(f"qemu-device:{name or '|'.join(types)}", lambda world: world.has_type(*types))
+
+
+def prop(typename: str, name: str) -> Rule:
+    """A property of a QOM type."""
+    return Need(f"qemu-property:{typename}.{name}", lambda world: world.has_property(typename, name))
+
+
+def schema(*paths: str, name: str = "") -> Rule:
+    """Paths in QEMU's QMP schema."""
+    return Need(f"qemu-qmp:{name or paths[0]}", lambda world: world.has_schema(*paths))
+
+
+def option(name: str, parameter: str | None = None) -> Rule:
+    """An option of QEMU's command line, or a parameter of it."""
+    label = name if parameter is None else f"{name}.{parameter}"
+    return Need(f"qemu-option:{label}", lambda world: world.has_option(name, parameter))
+
+
+def listed(query: str, word: str) -> Rule:
+    """A word in the reply to a QMP query."""
+    return Need(f"qemu:{word}", lambda world: world.has_word(query, word))
+
+
+def machine(name: str, *patterns: str) -> Rule:
+    """The machine is one of these."""
+    return Need(f"machine:{name}", lambda world: world.machine_is(*patterns))
+
+
+x86: Rule = Need("arch:x86", lambda world: world.is_x86)
+x86_64: Rule = Need("arch:x86_64", lambda world: world.guest.arch == "x86_64")
+s390: Rule = Need("arch:s390", lambda world: world.is_s390)
+ppc64: Rule = Need("arch:ppc64", lambda world: world.is_ppc64)
+arm: Rule = Need("arch:arm", lambda world: world.guest.arch in ("aarch64", "armv7l", "armv6l"))
+
+I440FX = ("pc", "pc-0.*", "pc-1.*", "pc-i440fx-*", "rhel*")
+Q35 = ("q35", "pc-q35-*")
+
+
+fsdev_handle: Rule = Need("qemu-fsdev:handle", lambda world: _older(world, 4))
+
+
+def _older(world: World, major: int) -> Truth:
+    """Is QEMU older than this? For what it says nothing about: the `handle` driver went with 4.0."""
+    told = world.binary(reply, "query-version")
+    return None if told is None or told.value is None else int(told.value["qemu"]["major"]) < major
+
+
+# ---- the host's files --------------------------------------------------------------------------------------------------------
+
+iommu_groups: Rule = Need("iommu-groups", lambda world: world.has_entries("/sys/kernel/iommu_groups"))
+dev_vfio: Rule = Need("dev-vfio", lambda world: world.exists("/dev/vfio/vfio"))
+
+
+def _module(world: World, name: str) -> Truth:
+    """Is a kernel module there: registered, built in, or installed for the running kernel?"""
+    if world.kernel_release is None:
+        return None
+    indexes = (f"/lib/modules/{world.kernel_release}/{index}" for index in ("modules.dep", "modules.builtin"))
+    there = [
+        world.contains(index, lambda line: posixpath.basename(line.split(":")[0]).startswith(f"{name}.ko")) for index in indexes
+    ]
+    return any_known(there)
+
+
+def _vfio_pci(world: World) -> Truth:
+    registered = world.exists("/sys/bus/pci/drivers/vfio-pci")
+    return registered if registered is True else any_known([registered, _module(world, "vfio-pci")])
+
+
+vfio_driver: Rule = Need("vfio-pci-driver", _vfio_pci)
+
+dev_iommu: Rule = Need("dev-iommu", lambda world: world.exists("/dev/iommu"))
+
+
+def _device_nodes(world: World) -> Truth:
+    """Does the kernel make a node per VFIO device (CONFIG_VFIO_DEVICE_CDEV)? While no device is bound, only its build tells."""
+    nodes = world.exists("/dev/vfio/devices")
+    if nodes is True:
+        return True
+    groups = world.view.entries(question("list", "/dev/vfio"))
+    if nodes is False and groups is not None and any(name.isdigit() for name in groups):
+        return False
+    release = world.kernel_release
+    built = world.contains(f"/boot/config-{release}", lambda line: line == "CONFIG_VFIO_DEVICE_CDEV=y") if release else None
+    readable = release is not None and world.view.there(question("read", f"/boot/config-{release}")) is True
+    return built if readable else None
+
+
+vfio_cdev: Rule = Need("vfio-device-nodes", _device_nodes)
+
+
+def _says(path: str, *beginnings: str) -> Rule:
+    """A module's parameter begins with one of these."""
+    return Need(
+        f"kernel-parameter:{path.rsplit('/', 1)[1]}", lambda world: world.contains(path, lambda line: line.startswith(beginnings))
+    )
+
+
+def _secure_x86(world: World) -> Truth:
+    """libvirt's test for a host with secure guests: AMD's SEV switched on and its device there, or Intel's TDX switched on."""
+    sev = all_known([_says(f"{_KVM_AMD}/sev", "1", "Y", "y").met(world), world.exists("/dev/sev")])
+    return any_known([sev, tdx_enabled.met(world)])
+
+
+_KVM_AMD = "/sys/module/kvm_amd/parameters"
+tdx_enabled = _says("/sys/module/kvm_intel/parameters/tdx", "Y")
+snp_enabled = _says(f"{_KVM_AMD}/sev_snp", "1", "Y", "y")
+secure_x86: Rule = Need("secure-guest-host", _secure_x86)
+
+
+def _kvm_type(bit: int) -> Rule:
+    def met(world: World) -> Truth:
+        told = world.view.answer(question("kvm", "235"))  # KVM_CAP_VM_TYPES
+        return bool(int(told) >> bit & 1) if isinstance(told, bytes) else presence_of(told)
+
+    return Need("kvm-vm-type:tdx", met)
+
+
+kvm_tdx = _kvm_type(5)
+kvm: Rule = Need("kvm", lambda world: world.guest.virttype == "kvm")
+
+VFIO = (iommu_groups, dev_vfio, qom("vfio-pci"))
+"""What libvirt checks before it lists VFIO (virHostHasIOMMU, /dev/vfio/vfio, the device)."""
+
+
+# ---- programs beside the emulator --------------------------------------------------------------------------------------------
+
+
+def program(name: str) -> Rule:
+    """An executable in PATH."""
+    return Need(f"program:{name}", lambda world: world.in_path(name))
+
+
+VHOST_USER = ("/usr/share/qemu/vhost-user", "/etc/qemu/vhost-user")
+
+
+def _vhost_user(world: World, kind: str) -> tuple[list[str], bool]:
+    """The programs that vhost-user descriptors name for a kind of device, and whether all descriptors could be read."""
+    found: list[str] = []
+    complete = True
+    for folder in VHOST_USER:
+        entries = world.view.entries(question("list", folder))
+        complete = complete and entries is not None
+        for entry in entries or ():
+            form = world.view.form(question("read", f"{folder}/{entry}"), _binary_of)
+            complete = complete and form is not None and not (isinstance(form, Refusal) and form.why != "absent")
+            found += [binary for one, binary in form if one == kind] if isinstance(form, tuple) else []
+    return found, complete
+
+
+def _binary_of(data: bytes) -> tuple[tuple[str, str], ...]:
+    """(type, binary) of a vhost-user descriptor (QEMU's docs/interop/vhost-user.json); none where it is not one."""
+    try:
+        parsed: dict[str, Any] = json.loads(data)
+        return ((str(parsed["type"]), str(parsed["binary"])),)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ()
+
+
+def vhost_user_program(name: str, kind: str, *paths: str) -> Rule:
+    """A program that vhost-user descriptors name for `kind`, or that lies where distributions put it."""
+
+    def met(world: World) -> Truth:
+        named, complete = _vhost_user(world, kind)
+        return any_known([*([] if complete else [None]), world.any_program(*named, *paths), world.in_path(name)])
+
+    return Need(f"program:{name}", met)
+
+
+virtiofsd = vhost_user_program("virtiofsd", "fs", "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/lib/virtiofsd")
+
+
+SWTPM = tuple(program(name) for name in ("swtpm", "swtpm_setup", "swtpm_ioctl"))
+
+
+def _capabilities(line: bytes) -> frozenset[str]:
+    return frozenset(map(str, json.loads(line)["features"]))
+
+
+def swtpm_version(feature: str) -> Rule:
+    """A TPM version that swtpm_setup says it can make."""
+
+    def met(world: World) -> Truth:
+        form = world.view.form(question("run", "swtpm_setup", "--print-capabilities"), _capabilities)
+        return (False if form.why == "absent" else None) if isinstance(form, Refusal) else None if form is None else feature in form
+
+    return Need(f"swtpm:{feature}", met)
+
+
+# ---- firmware ----------------------------------------------------------------------------------------------------------------
+
+
+def descriptor(interface: str, *features: str) -> Rule:
+    """A firmware descriptor of this interface with these features is meant for this guest."""
+    label = ":".join(("firmware-descriptor", *features))
+    return Need(label, lambda world: world.firmware.offers(interface, *features))
+
+
+def firmware_files(interface: str, *features: str) -> Rule:
+    """One whose files are all there."""
+    label = ":".join(("firmware-file", *features))
+    return Need(label, lambda world: world.firmware.whole(interface, *features))
+
+
+def firmware_feature(name: str, *, there: bool) -> Rule:
+    """A descriptor of any interface has this feature, or lacks it."""
+    return Need(f"firmware-descriptor:{'' if there else 'no-'}{name}", lambda world: world.firmware.feature(name, there=there))
+
+
+def feature_files(name: str, *, there: bool) -> Rule:
+    """The files of such a one are all there."""
+    return Need(f"firmware-file:{'' if there else 'no-'}{name}", lambda world: world.firmware.feature_whole(name, there=there))
+
+
+firmware_variables: Rule = Need("firmware-descriptor:uefi-vars", lambda world: world.firmware.variables())
+
+
+# ---- what QEMU says of this host ---------------------------------------------------------------------------------------------
+
+
+def _gic(version: int) -> Rule:
+    def met(world: World) -> Truth:
+        offered = world.here(reply, "query-gic-capabilities")
+        if offered is None:
+            return None
+        column = {"kvm": "kernel", "qemu": "emulated"}.get(world.guest.virttype, "")
+        return any(entry["version"] == version and entry.get(column, False) for entry in offered.value or ())
+
+    return Need(f"gic-v{version}", met)
+
+
+gic_v2, gic_v3 = _gic(2), _gic(3)
+
+
+def answered(query: str) -> Rule:
+    """QEMU answered this query rather than refuse it."""
+
+    def met(world: World) -> Truth:
+        answer = world.here(reply, query)
+        return None if answer is None else answer.error is None
+
+    return Need(f"qemu:{query}", met)
+
+
+_SWITCHED_ON = tuple(f"prot_virt={word}" for word in ("y", "Y", "on", "ON", "oN", "On", "1"))
+
+ultravisor: Rule = Need("ultravisor", lambda world: world.exists("/sys/firmware/uv"))
+prot_virt: Rule = Need(
+    "prot-virt",
+    lambda world: world.contains("/proc/cmdline", lambda line: any(word.startswith(_SWITCHED_ON) for word in line.split())),
+)

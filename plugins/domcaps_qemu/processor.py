@@ -1,0 +1,202 @@
+"""The CPU part of a report: gathers what `cpu` wants to know, and says what it means for a guest. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from domcaps_exporter import Cpu, CpuMode, Question, Refusal, Truth, Unmet, UnreadableAnswer, Verdict, question
+from domcaps_exporter.rules import any_known
+from domcaps_qemu.computed import hyperv_answer
+from domcaps_qemu.cpu import CpuFacts, cpu_section
+from domcaps_qemu.cpu_map import FAMILIES, CpuMap, read_index
+from domcaps_qemu.emulators import Emulator
+from domcaps_qemu.world import ACCELERATED, EMULATED, World, reply
+
+MAP_FOLDER = "/usr/share/libvirt/cpu_map"
+"""Where libvirt installs its CPU map."""
+
+SECURITY_AND_MIGRATION = """spec-ctrl ibrs ibpb stibp ssbd amd-ssbd amd-stibp virt-ssbd amd-no-ssb md-clear arch-capabilities
+mds-no taa-no tsx-ctrl flush-l1d fb-clear rfds-no its-no tsa-l1-no invtsc tsc-deadline tsc-scale x2apic pcid invpcid smep smap umip
+pku la57 aes rdrand rdseed sha-ni hle rtm vmx svm npt ept xsaves""".split()
+"""The host CPU's features that are reported without being asked for: those that security and migration hang on."""
+
+_ADDRESS_BITS = re.compile(rb"^address sizes\s*:\s*(\d+) bits physical", re.MULTILINE)
+_PVR = re.compile(rb"\(pvr ([0-9a-f]{4}) ([0-9a-f]{4})\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """libvirt's section, the verdicts on it, the host CPU's features, and what could not be found out."""
+
+    section: Cpu
+    verdicts: tuple[Verdict, ...]
+    host_features: tuple[tuple[str, bool], ...]
+    notes: tuple[str, ...]
+
+
+def processor(world: World, emulator: Emulator) -> Processor:
+    """The CPU of one guest."""
+    cpu_map = _cpu_map(world)
+    facts = _facts(world, emulator, cpu_map)
+    section = cpu_section(facts)
+    verdicts = tuple(verdict for mode in section.modes for verdict in _verdicts(mode, section.truths.get(mode.name), facts))
+    return Processor(Cpu(section.modes), verdicts, _host_features(world), _notes(facts))
+
+
+# ---- what is asked -----------------------------------------------------------------------------------------------------------
+
+
+def _cpu_map(world: World) -> CpuMap | None:
+    """libvirt's own map for the emulator's architecture, where the host has it and it can be read."""
+    arch = world.guest.target
+    if arch not in FAMILIES:
+        return None
+    index = question("read", f"{MAP_FOLDER}/index.xml")
+    parse_index, parse_map = _PARSERS[FAMILIES[arch]]
+    try:
+        names = world.view.form(index, parse_index)
+        if names is None or isinstance(names, Refusal):
+            return None
+        return world.view.joint([question("read", f"{MAP_FOLDER}/{name}") for name in names], parse_map, MAP_FOLDER)
+    except UnreadableAnswer:
+        return None  # libvirt has no map either, then
+
+
+def _x86_index(data: bytes) -> tuple[str, ...]:
+    return read_index(data, "x86_64")
+
+
+def _ppc64_index(data: bytes) -> tuple[str, ...]:
+    return read_index(data, "ppc64")
+
+
+def _x86_map(files: Mapping[Question, bytes]) -> CpuMap:
+    return CpuMap.parse({one.args[0]: data for one, data in files.items()}, "x86_64")
+
+
+def _ppc64_map(files: Mapping[Question, bytes]) -> CpuMap:
+    return CpuMap.parse({one.args[0]: data for one, data in files.items()}, "ppc64")
+
+
+_PARSERS = {"x86": (_x86_index, _x86_map), "ppc64": (_ppc64_index, _ppc64_map)}
+
+
+def _facts(world: World, emulator: Emulator, cpu_map: CpuMap | None) -> CpuFacts:
+    guest = world.guest
+    blocked = world.has_property("max-x86_64-cpu", "unavailable-features") if world.is_x86 else None
+    first, second = _expansions(world, blocked) if emulator.native else (None, None)
+    return CpuFacts(
+        arch=guest.arch,
+        target=guest.target,
+        machine=guest.machine,
+        virttype=guest.virttype,
+        native=emulator.native,
+        profile=world.profile,
+        cpu_map=cpu_map,
+        # libvirt knows no models of an accelerator that does not work
+        definitions=() if guest.virttype == "kvm" and emulator.enabled is False else _definitions(world, guest.scope),
+        expansion=first,
+        unmigratable=second,
+        knows_max=_knows_max(world, emulator),
+        migratable=any_known(world.has_property(f"max-{name}-cpu", "migratable") for name in ("x86_64", "arm")),
+        unavailable_features=blocked,
+        address_bits=_address_bits(world),
+        leaves=_leaves(world, cpu_map) if emulator.native and world.is_x86 and first is None and cpu_map is not None else {},
+        pvr=_pvr(world) if world.is_ppc64 else None,
+    )
+
+
+def _definitions(world: World, scope: str) -> Sequence[Mapping[str, Any]] | None:
+    told = world.under(scope, reply, "query-cpu-definitions")
+    return None if told is None else told.value or ()
+
+
+def _knows_max(world: World, emulator: Emulator) -> Truth:
+    """Does any launch list a model named max? The second launch is only looked at where the first one does not."""
+    scopes = [ACCELERATED, *([EMULATED] if emulator.native and emulator.enabled is True else [])]
+    for scope in scopes:
+        listed = _definitions(world, scope)
+        known = None if listed is None else any(entry["name"] == "max" for entry in listed)
+        if known is not False:
+            return known
+    return False
+
+
+def _expansions(world: World, blocked: Truth) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """libvirt expands `host` under its first launch, also where that has no KVM, and `max` under the second."""
+    name = "max" if world.guest.scope == EMULATED else "host"
+    if world.is_s390:
+        return _expanded(world, "static", {"name": name}), None
+    if not world.is_x86:
+        return None, None
+    models = {"name": name}, {"name": name, "props": {"migratable": False}}
+    static = [_expanded(world, "static", model) for model in models]
+    if blocked is False:  # the i386 emulator: QEMU tells all only of what it has expanded once
+        static = [None if model is None else _expanded(world, "full", model) for model in static]
+    return static[0], static[1]
+
+
+def _expanded(world: World, kind: str, model: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    told = world.under(world.guest.scope, reply, "query-cpu-model-expansion", type=kind, model=model)
+    if told is None or told.value is None:
+        return None
+    expanded: Mapping[str, Any] = told.value["model"]
+    return expanded
+
+
+def _leaves(world: World, cpu_map: CpuMap) -> dict[tuple[int, int], tuple[int, ...]]:
+    """The host's own CPUID, as far as the map has a use for it."""
+    wanted = {(0, 0), (1, 0), *((one.leaf, one.subleaf) for one in cpu_map.registers if one.space == "cpuid")}
+    told = {leaf: world.view.text(question("cpuid", f"{leaf[0]:x}", f"{leaf[1]:x}")) for leaf in sorted(wanted)}
+    return {leaf: tuple(int(word, 16) for word in text.split()) for leaf, text in told.items() if text}
+
+
+def _address_bits(world: World) -> int | None:
+    told = world.view.answer(question("cpu"))
+    if not isinstance(told, bytes):
+        return None
+    found = _ADDRESS_BITS.search(told)
+    return int(found[1]) if found else 0
+
+
+def _pvr(world: World) -> int | None:
+    told = world.view.answer(question("cpu"))
+    found = _PVR.search(told) if isinstance(told, bytes) else None
+    return int(found[1] + found[2], 16) if found else None
+
+
+# ---- what it means -----------------------------------------------------------------------------------------------------------
+
+_LACKING = {"host-passthrough": "kvm", "maximum": "qemu-cpu-model:max", "host-model": "native-cpu", "custom": "qemu-cpu-models"}
+"""What a mode lacks where it is a definite no."""
+
+
+def _verdicts(mode: CpuMode, truth: Truth, facts: CpuFacts) -> tuple[Verdict, ...]:
+    lacking = "native-cpu" if mode.name == "host-passthrough" and not facts.native else _LACKING.get(mode.name, mode.name)
+    unmet = (Unmet(lacking, "refuses"),) if truth is False else ()
+    own = Verdict("cpu", "mode", mode.name, truth, unmet)
+    name = {"host-passthrough": "hostPassthroughMigratable", "maximum": "maximumMigratable"}.get(mode.name)
+    if name is None:
+        return (own,)
+    migratable = facts.migratable if mode.name == "host-passthrough" else True
+    on = _both(truth, migratable)
+    why = unmet or ((Unmet("qemu-property:cpu.migratable", "refuses"),) if on is False else ())
+    return own, Verdict("cpu", name, "on", on, why), Verdict("cpu", name, "off", truth, unmet)
+
+
+def _both(one: Truth, other: Truth) -> Truth:
+    return False if False in (one, other) else None if None in (one, other) else True
+
+
+def _host_features(world: World) -> tuple[tuple[str, bool], ...]:
+    """What the host's CPU offers, by QEMU's full expansion; nothing where QEMU has no accelerator for it."""
+    told = hyperv_answer(world) or {}
+    return tuple((name, told[name]) for name in SECURITY_AND_MIGRATION if isinstance(told.get(name), bool))
+
+
+def _notes(facts: CpuFacts) -> tuple[str, ...]:
+    unknown = facts.native and facts.target in FAMILIES and facts.cpu_map is None
+    return (f"cpu mode host-model is unknown: no libvirt CPU map in {MAP_FOLDER}",) if unknown else ()

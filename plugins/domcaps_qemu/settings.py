@@ -1,0 +1,95 @@
+"""The driver's section of the configuration, checked. Pure.
+
+drivers:
+  qemu:
+    archs: [x86_64, aarch64]     # or [all]; default: the host's own
+    machines: [q35, pc]          # or [all], or a mapping arch → list; default: the one that new guests get
+    virttypes: [kvm, qemu]       # default: kvm, and qemu where KVM does not work
+    emulators: [/opt/qemu/bin/qemu-system-x86_64]
+    guest_user: libvirt-qemu     # who runs guests; default: `user` in a readable qemu.conf, else the exporter's own user
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from domcaps_exporter import SettingError
+
+ALL = "all"
+
+ARCHS = """x86_64 i686 aarch64 armv7l alpha hppa loongarch64 m68k microblaze microblazeel mips mips64 mips64el mipsel or1k ppc ppc64
+riscv32 riscv64 rx s390x sh4 sh4eb sparc sparc64 tricore xtensa xtensaeb avr""".split()
+"""The architectures that QEMU's system emulators are built for, in libvirt's names where it has one."""
+
+VIRTTYPES = ("kvm", "qemu")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which guests to report on. Empty means the default; `machines` is by architecture, with "" for the host's own."""
+
+    archs: tuple[str, ...] = ()
+    machines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    virttypes: tuple[str, ...] = ()
+    emulators: tuple[str, ...] = ()
+    guest_user: str = ""
+    profile: tuple[int, int] | None = None
+
+
+def wanted(section: Mapping[str, object], profile: str) -> Wanted:
+    """Read the section; `profile` is `auto` or a libvirt version.
+
+    Raises:
+        SettingError: an unknown key, a wrong type or a word that means nothing.
+    """
+    known = ("archs", "machines", "virttypes", "emulators", "guest_user")
+    for key in section:
+        if key not in known:
+            raise SettingError(str(key), f"unknown key; allowed are {', '.join(known)}")
+    archs = _words("archs", section.get("archs", []), (*ARCHS, ALL))
+    user = section.get("guest_user", "")
+    if not isinstance(user, str):
+        raise SettingError("guest_user", f"found {user!r}, expected a user's name")
+    return Wanted(
+        archs=tuple(ARCHS) if ALL in archs else archs,
+        machines=_machines(section.get("machines", [])),
+        virttypes=_words("virttypes", section.get("virttypes", []), VIRTTYPES),
+        emulators=_paths(section.get("emulators", [])),
+        guest_user=user,
+        profile=_version(profile),
+    )
+
+
+def _words(key: str, found: object, allowed: tuple[str, ...] = ()) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(word, str) and word for word in found):
+        raise SettingError(key, f"found {found!r}, expected a list of names")
+    for word in found:
+        if allowed and word not in allowed:
+            raise SettingError(key, f"found {word!r}, allowed are {', '.join(allowed)}")
+    return tuple(dict.fromkeys(found))
+
+
+def _machines(found: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(found, dict):
+        names = _words("machines", found)
+        return {"": names} if names else {}
+    for arch in found:
+        if arch not in ARCHS:
+            raise SettingError("machines", f"found the architecture {arch!r}, allowed are {', '.join(ARCHS)}")
+    return {str(arch): _words(f"machines.{arch}", names) for arch, names in found.items()}
+
+
+def _paths(found: object) -> tuple[str, ...]:
+    paths = _words("emulators", found)
+    for path in paths:
+        if not path.startswith("/") or "\0" in path:
+            raise SettingError("emulators", f"found {path!r}, expected an absolute path")
+    return paths
+
+
+def _version(profile: str) -> tuple[int, int] | None:
+    if profile == "auto":
+        return None
+    major, _, minor = profile.partition(".")
+    return int(major), int(minor or 0)

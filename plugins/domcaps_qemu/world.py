@@ -1,0 +1,223 @@
+"""What the rules look at: the facts about one kind of guest on one emulator, in QEMU's and the host's words. Pure.
+
+Every method is three-valued: True, False, or None where the facts do not say. Where a fact is still missing, the view notes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from domcaps_exporter import Question, Refusal, Truth, question
+from domcaps_exporter.rules import Version, View, any_known, presence_of
+from domcaps_qemu.firmware import Firmware
+from domcaps_qemu.qmp import command
+
+T = TypeVar("T")
+
+BINARY = "binary"
+"""Scope of a QMP question whose answer depends on nothing but the emulator's files."""
+ACCELERATED = "kvm:tcg"
+"""Scope of a question to a QEMU that may use KVM, and falls back to TCG: libvirt's first launch."""
+EMULATED = "tcg"
+"""Scope of a question to a QEMU that must not use KVM: libvirt's second launch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """One kind of guest. `arch` is libvirt's name of what is asked for, `target` the emulator's own; `machine` is canonical.
+
+    `stable` is the machine's name in labels. `virttype` is `kvm`, `qemu` or `hvf`; `scope` is where its answers come from.
+    """
+
+    emulator: str
+    arch: str
+    target: str
+    machine: str
+    stable: str
+    virttype: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A QMP reply: the value it returned, or the class of the error (`CommandNotFound`, `GenericError`, …)."""
+
+    value: Any
+    error: str | None = None
+
+
+def reply(line: bytes) -> Reply:
+    """Read a QMP reply."""
+    parsed = json.loads(line)
+    if "error" in parsed:
+        return Reply(None, str(parsed["error"]["class"]))
+    return Reply(parsed["return"])
+
+
+def names(line: bytes) -> frozenset[str]:
+    """The `name`s in a reply that lists things; none where QEMU answered with an error."""
+    return frozenset(entry["name"] for entry in reply(line).value or ())
+
+
+def strings(line: bytes) -> frozenset[str]:
+    """A reply that is a list of strings; none where QEMU answered with an error."""
+    return frozenset(str(entry) for entry in reply(line).value or ())
+
+
+def options(line: bytes) -> Mapping[str, frozenset[str]]:
+    """query-command-line-options: option → its parameters."""
+    return {entry["option"]: frozenset(one["name"] for one in entry["parameters"]) for entry in reply(line).value or ()}
+
+
+class Schema:
+    """query-qmp-schema, asked by path as in `query-display-options/ret-type/+sdl`."""
+
+    def __init__(self, line: bytes) -> None:
+        self._entities: dict[str, dict[str, Any]] = {entity["name"]: entity for entity in reply(line).value or ()}
+
+    def has(self, path: str) -> bool:
+        """Is the path there? `+x` is a variant's case, `^x` an enum's value, `$x` a feature; arrays are looked through."""
+        entity = self._entities.get(path.split("/")[0])
+        for step in path.split("/")[1:]:
+            if entity is None:
+                return False
+            if step.startswith(("^", "$")):
+                return step[1:] in self._words(entity, step[0])
+            entity = self._entities.get(self._step(entity, step) or "")
+        return entity is not None
+
+    def _words(self, entity: dict[str, Any], kind: str) -> frozenset[str]:
+        if kind == "$":
+            return frozenset(entity.get("features", ()))
+        return frozenset((*entity.get("values", ()), *(member["name"] for member in entity.get("members", ()))))
+
+    def _step(self, entity: dict[str, Any], step: str) -> str | None:
+        while entity.get("meta-type") == "array":
+            entity = self._entities[entity["element-type"]]
+        if step in ("arg-type", "ret-type"):
+            found = entity.get(step)
+        elif step.startswith("+"):
+            found = next((case["type"] for case in entity.get("variants", ()) if case["case"] == step[1:]), None)
+        else:
+            found = next((member["type"] for member in entity.get("members", ()) if member["name"] == step), None)
+        return None if found is None else str(found)
+
+
+class World:
+    """The facts about one guest. `profile` is the libvirt whose words are written."""
+
+    def __init__(self, view: View, guest: Guest, profile: Version) -> None:
+        self.view, self.guest, self.profile = view, guest, profile
+        self.firmware = Firmware(view, guest.arch, guest.machine)
+
+    # ---- QEMU's answers ----
+
+    def qmp(self, scope: str, name: str, **arguments: object) -> Question:
+        """The question that asks this guest's emulator for a QMP command."""
+        return question("qmp", self.guest.emulator, scope, command(name, **arguments))
+
+    def binary(self, parse: Callable[[bytes], T], name: str, **arguments: object) -> T | None:
+        """What the emulator's files say, parsed; None where nobody knows."""
+        form = self.view.form(self.qmp(BINARY, name, **arguments), parse)
+        return None if isinstance(form, Refusal) else form
+
+    def here(self, parse: Callable[[bytes], T], name: str, **arguments: object) -> T | None:
+        """What the emulator says of this host where it may use KVM, parsed; None where nobody knows.
+
+        libvirt asks its first process only, whatever the guest's virttype: hence `<hyperv>` and `<sev>` under TCG as well.
+        """
+        return self.under(ACCELERATED, parse, name, **arguments)
+
+    def under(self, scope: str, parse: Callable[[bytes], T], name: str, **arguments: object) -> T | None:
+        """What the emulator says under an accelerator, parsed; None where nobody knows."""
+        form = self.view.form(self.qmp(scope, name, **arguments), parse)
+        return None if isinstance(form, Refusal) else form
+
+    def has_type(self, *types: str) -> Truth:
+        """Does QEMU know any of these QOM types?"""
+        known = self.binary(names, "qom-list-types")
+        return None if known is None else any(one in known for one in types)
+
+    def has_property(self, typename: str, name: str) -> Truth:
+        """Does this QOM type have this property? A type that is not there has none."""
+        known = self.binary(names, "qom-list-properties", typename=typename)
+        return None if known is None else name in known
+
+    def has_schema(self, *paths: str) -> Truth:
+        """Are all these paths in QEMU's QMP schema?"""
+        schema = self.binary(Schema, "query-qmp-schema")
+        return None if schema is None else all(schema.has(path) for path in paths)
+
+    def has_option(self, option: str, parameter: str | None = None) -> Truth:
+        """Does QEMU's command line know this option, and this parameter of it?"""
+        known = self.binary(options, "query-command-line-options")
+        if known is None:
+            return None
+        return option in known and (parameter is None or parameter in known[option])
+
+    def has_word(self, name: str, *words: str) -> Truth:
+        """Is any of these words in a command's list (query-tpm-models and the like)?"""
+        known = self.binary(strings, name)
+        return None if known is None else any(one in known for one in words)
+
+    # ---- the guest ----
+
+    @property
+    def is_x86(self) -> bool:
+        return self.guest.target in ("x86_64", "i686")
+
+    @property
+    def is_arm(self) -> bool:
+        return self.guest.target in ("aarch64", "armv7l")
+
+    @property
+    def is_s390(self) -> bool:
+        return self.guest.target.startswith("s390")
+
+    @property
+    def is_ppc64(self) -> bool:
+        return self.guest.target.startswith("ppc64")
+
+    def machine_is(self, *patterns: str) -> bool:
+        """Is the canonical machine one of these? A pattern that ends in `*` is a prefix."""
+        machine = self.guest.machine
+        return any(machine.startswith(one[:-1]) if one.endswith("*") else machine == one for one in patterns)
+
+    # ---- the host ----
+
+    @property
+    def kernel_release(self) -> str | None:
+        """The running kernel's release."""
+        told = (self.view.text(question("uname")) or "").split("\0")
+        return told[1] if len(told) == 3 else None
+
+    def exists(self, path: str) -> Truth:
+        """Is there such a file, folder or device?"""
+        return self.view.there(question("exists", path))
+
+    def executable(self, path: str) -> Truth:
+        """Is there such a program?"""
+        return self.view.there(question("exec", path))
+
+    def in_path(self, program: str) -> Truth:
+        """Is there such a program in PATH?"""
+        return self.view.there(question("which", program))
+
+    def has_entries(self, folder: str) -> Truth:
+        """Does the folder hold anything?"""
+        entries = self.view.entries(question("list", folder))
+        return None if entries is None else bool(entries)
+
+    def contains(self, path: str, word: Callable[[str], bool]) -> Truth:
+        """Does any line of this file satisfy `word`? An absent file has no lines."""
+        answer = self.view.answer(question("read", path))
+        if not isinstance(answer, bytes):
+            return presence_of(answer)
+        return any(word(line) for line in answer.decode("utf-8", "replace").splitlines())
+
+    def any_program(self, *paths: str) -> Truth:
+        """Is any of these programs there?"""
+        return any_known([self.executable(path) for path in paths])

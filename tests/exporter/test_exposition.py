@@ -1,0 +1,183 @@
+"""What a scraper gets for its headers, and that prometheus_client's own parsers read it back."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from domcaps_exporter.exposition import OPENMETRICS, TEXT_0, TEXT_1, Format, Part, accepts_gzip, gzipped, negotiate, plain
+
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+PROMETHEUS_2 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+TEXT_0_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+TEXT_1_TYPE = "text/plain; version=1.0.0; charset=utf-8; escaping="
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping="
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (PROMETHEUS_3, OPENMETRICS_TYPE + "allow-utf-8"),
+        (PROMETHEUS_2, OPENMETRICS_TYPE + "underscores"),
+        ("", TEXT_0_TYPE),
+        ("*/*", TEXT_0_TYPE),
+        ("text/*", TEXT_0_TYPE),
+        ("application/*", OPENMETRICS_TYPE + "underscores"),
+        ("text/plain", TEXT_0_TYPE),
+        ("text/plain;version=0.0.4", TEXT_0_TYPE),
+        ("text/plain; version=1.0.0", TEXT_1_TYPE + "underscores"),
+        ("TEXT/Plain; Version=1.0.0; escaping=values", TEXT_1_TYPE + "values"),
+        ('text/plain; version="1.0.0"', TEXT_1_TYPE + "underscores"),
+        ("application/openmetrics-text", OPENMETRICS_TYPE + "underscores"),
+        ("application/openmetrics-text;version=1.0.0;escaping=dots", OPENMETRICS_TYPE + "underscores"),
+        ("text/plain;version=0.0.4;escaping=allow-utf-8", TEXT_0_TYPE),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", TEXT_0_TYPE),
+        # q-values
+        ("application/openmetrics-text;version=1.0.0;q=0.3,text/plain;version=0.0.4;q=0.9", TEXT_0_TYPE),
+        ("text/plain;version=0.0.4;q=0.3,application/openmetrics-text;version=1.0.0;q=0.9", OPENMETRICS_TYPE + "underscores"),
+        ("application/openmetrics-text;version=1.0.0;q=0,*/*;q=0.1", TEXT_0_TYPE),
+        ("text/plain;q=0,*/*;q=0.1", OPENMETRICS_TYPE + "underscores"),
+        ("text/plain;version=0.0.4;q=0,*/*", TEXT_1_TYPE + "underscores"),
+        ("*/*;q=0", TEXT_0_TYPE),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.9", TEXT_0_TYPE),
+        ("*/*,application/openmetrics-text;version=1.0.0", OPENMETRICS_TYPE + "underscores"),
+        ("text/plain,application/openmetrics-text;version=1.0.0", TEXT_0_TYPE),
+        # nonsense
+        ("application/openmetrics-text;version=abc", TEXT_0_TYPE),
+        ("application/openmetrics-text;version=9.9.9", TEXT_0_TYPE),
+        ("application/openmetrics-text;version=0.0.1", TEXT_0_TYPE),
+        ("application/openmetrics-text;version=1.0.0;q=nan", TEXT_0_TYPE),
+        ("application/openmetrics-text;version=1.0.0;q=2", TEXT_0_TYPE),
+        ("application/openmetrics-text;version=1.0.0;q=-1", TEXT_0_TYPE),
+        ("application/openmetrics-text;version=1.0.0;charset=utf-16", TEXT_0_TYPE),
+        ("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited", TEXT_0_TYPE),
+        (",;=;,=q;;;", TEXT_0_TYPE),
+        ("\0\udcff/é", TEXT_0_TYPE),
+    ],
+)
+def test_an_accept_header_gets_what_it_asks_for(accept: str, content_type: str) -> None:
+    assert negotiate(accept).content_type == content_type
+
+
+WORDS = st.sampled_from(
+    [
+        *",;=*/ \"'",
+        "q",
+        "0",
+        "1",
+        "0.5",
+        "text",
+        "plain",
+        "application",
+        "openmetrics-text",
+        "version",
+        "1.0.0",
+        "escaping",
+        "dots",
+        "é",
+    ]
+)
+
+
+@given(st.lists(WORDS).map("".join))
+def test_no_header_raises_or_is_echoed(header: str) -> None:
+    known = {TEXT_0_TYPE} | {
+        start + scheme for start in (TEXT_1_TYPE, OPENMETRICS_TYPE) for scheme in ("allow-utf-8", "underscores", "values")
+    }
+    assert negotiate(header).content_type in known
+    assert accepts_gzip(header) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "accepted"),
+    [
+        ("gzip", True),
+        ("GZIP", True),
+        ("x-gzip", True),
+        ("gzip, deflate, br", True),
+        ("deflate, gzip;q=0.5", True),
+        ("*", True),
+        ("gzip;q=0", False),
+        ("gzip;q=0, *", False),
+        ("gzip;q=0.000", False),
+        ("gzip;q=0.5, identity", False),
+        ("identity;q=0.5, gzip", True),
+        ("gzip;q=nonsense", False),
+        ("identity", False),
+        ("br", False),
+        ("*;q=0", False),
+        ("", False),
+    ],
+)
+def test_gzip_is_for_those_who_want_it(accept_encoding: str, accepted: bool) -> None:
+    assert accepts_gzip(accept_encoding) is accepted
+
+
+def gauge(name: str, *values: tuple[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, 'Help with a "quote", a \\ and\na line.', labels=["label"])
+    for label, value in values:
+        family.add_metric([label], value)
+    return family
+
+
+def counter(name: str, value: float) -> Metric:
+    return CounterMetricFamily(name, "Counted.", value=value)
+
+
+def body() -> Part:
+    return Part([gauge("domcaps_a_info", ("plain", 1), ('"\\\n, é {}', 0), ("", 4096)), gauge("domcaps_b", ("x", 5.36870912e08))])
+
+
+def tail() -> Part:
+    return Part([gauge("domcaps_c", ("y", 0.25)), counter("domcaps_d", 3)])
+
+
+def samples(families: Iterable[Metric]) -> list[tuple[str, dict[str, str], float]]:
+    return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
+
+
+@pytest.mark.parametrize("wanted", [TEXT_0, TEXT_1, OPENMETRICS])
+def test_prometheus_clients_parsers_read_back_the_same_samples(wanted: Format) -> None:
+    text = plain(body(), tail(), wanted).decode()
+    parsed = read_openmetrics(text) if wanted.openmetrics else read_text(text)  # type: ignore[no-untyped-call]  # theirs
+    assert samples(parsed) == samples([*body().collect(), *tail().collect()])
+
+
+def test_openmetrics_ends_once_and_at_the_very_end() -> None:
+    text = plain(body(), tail(), OPENMETRICS)
+    assert text.endswith(b"\n# EOF\n")
+    assert text.count(b"# EOF") == 1
+    assert b"# EOF" not in plain(body(), tail(), TEXT_0)
+
+
+@pytest.mark.parametrize("wanted", [TEXT_0, TEXT_1, OPENMETRICS])
+@pytest.mark.parametrize("whole", [body(), Part([])])
+def test_a_gzipped_exposition_is_one_member_with_exactly_the_plain_bytes(whole: Part, wanted: Format) -> None:
+    expected = plain(whole, tail(), wanted)
+    packed = gzipped(whole, tail(), wanted)
+    assert gzip.decompress(packed) == expected
+    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    assert inflate.decompress(packed) == expected
+    assert (inflate.eof, inflate.unused_data) == (True, b"")
+
+
+def test_what_stands_still_is_written_once_in_each_format() -> None:
+    still = body()
+    assert still.plain(TEXT_0) is still.plain(TEXT_1)
+    assert still.plain(OPENMETRICS) is still.plain(OPENMETRICS)
+    assert still.packed(TEXT_0) is still.packed(TEXT_1)
+    assert gzipped(still, tail(), TEXT_0) == gzipped(still, tail(), TEXT_0)
