@@ -1,4 +1,4 @@
-"""The one hook of a plugin. It is called once, at start; it must only say what drivers there are, and must not ask the host anything."""
+"""The one hook of a plugin. It is called at start; it only says what drivers there are, and asks the host nothing."""
 
 from __future__ import annotations
 

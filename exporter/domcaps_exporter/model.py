@@ -1,7 +1,7 @@
 """The frozen values that travel from a host to the exposition, and the `Host` port that probes speak through. Nothing here acts.
 
-A probe asks `Question`s and gets `Answer`s; together they are the `Facts`. A driver's `describe` turns facts into `Report`s, one per
-kind of guest. What became of a driver in one scrape is its `Outcome`.
+A probe asks `Question`s and gets `Answer`s; together they are the `Facts`. A driver's `describe` turns facts into `Report`s, one
+per kind of guest. What became of a driver in one scrape is its `Outcome`.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Host(Protocol):
     list        directory               its entries' names, sorted, joined by NUL; `b""` where it is empty
     exists      path                    `file`, `directory`, `device` or `other`, symbolic links followed
     stat        path                    what changes when the file does: type, device, inode, size, mtime, ctime, mode, owner
+    program     path                    as `stat`, for a program or a library of the exporter's own
     exec        path                    `yes` for a regular file that may be executed; a file that may not be is absent
     which       name                    the first executable of that name in the exporter's PATH
     resolve     path                    the path without symbolic links
@@ -126,7 +127,7 @@ class Enum:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """Any other element: `<hostdev supported='yes'>`, `<cbitpos>51</cbitpos>`, `<value>…</value>`, or one nobody has invented yet."""
+    """Any other element: `<hostdev supported='yes'>`, `<cbitpos>51</cbitpos>`, `<value>…</value>`, or one not invented yet."""
 
     name: str
     attributes: tuple[tuple[str, str], ...] = ()
@@ -206,7 +207,7 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """libvirt's answer, whole: `children` are what follows `<vcpu>`, in order, the containers `<devices>` and `<features>` among them."""
+    """libvirt's answer, whole: `children` are what follows `<vcpu>`, in order, with the containers `<devices>` and `<features>`."""
 
     domain: str
     arch: str
@@ -244,7 +245,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What one report is about, in the words of CONTRACT: the emulator's path as found, libvirt's arch, the machine's stable name."""
+    """What one report is about: the emulator's path as found, libvirt's arch, the machine's stable name, libvirt's `<domain>`."""
 
     emulator: str
     arch: str

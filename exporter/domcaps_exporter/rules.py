@@ -4,10 +4,11 @@ A table is a tree of rows that reads like libvirt's document: `element("hostdev"
 The same rows answer three questions: does libvirt list the value (the XML), can a guest have it (`domcaps_supported`), and if not,
 why not (`domcaps_unmet_prerequisite`).
 
-- A **need** is a named condition on a driver's *world* (its view of the facts, for one guest). It is True, False or None (nobody knows).
+- A **need** is a named condition on a driver's *world* (its view of the facts, for one guest). It is True, False or None (nobody
+  knows).
 - `needs` are what libvirt checks before it lists a value; `besides` is what a guest needs though libvirt does not look.
-- `during(since, until)` says which libvirts know a row, or check a need. The truth does not depend on it: a need that this libvirt does
-  not check still decides `domcaps_supported`.
+- `during(since, until)` says which libvirts know a row, or check a need. The truth does not depend on it: a need that this libvirt
+  does not check still decides `domcaps_supported`.
 - The table asks by need: a world reads facts through a `View`, which notes the questions that are still unanswered. `gather` asks
   those and evaluates again until none is missing. So nothing may be cut short: every need of every row is looked at, always.
 """
@@ -51,7 +52,7 @@ def negated(truth: Truth) -> Truth:
 
 
 class Parsed:
-    """Parsed forms of answers, kept as long as the very same bytes are asked for again. A driver owns one and hands it to its views."""
+    """Parsed forms of answers, kept as long as the very same bytes are asked for again. A driver owns one, for its views."""
 
     def __init__(self) -> None:
         self._forms: dict[tuple[Hashable, ...], tuple[tuple[bytes, ...], Any]] = {}
@@ -248,7 +249,7 @@ class ElementRow(Generic[W]):
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What a table says of one world: libvirt's elements, and the verdicts on every value."""
+    """What a table says of one world: libvirt's elements, and the verdicts on every element (empty enum and value) and value."""
 
     elements: tuple[Element, ...]
     verdicts: tuple[Verdict, ...]
@@ -290,7 +291,7 @@ def _judged(row: ValueRow[W], world: W, profile: Version) -> _Judged:
     until, earlier = row.before
     if profile >= until:
         return judged
-    listed = all([need.met(world) is True for need in earlier])
+    listed = all(need.met(world) is True for need in earlier)
     return replace(judged, listed=listed, unmet=tuple(Unmet(one.prerequisite, _word(not listed)) for one in judged.unmet))
 
 
@@ -311,6 +312,7 @@ def _element(row: ElementRow[W], world: W, profile: Version, above: tuple[_Judge
         printed, truths = _child(child, row.name, world, profile, reach)
         verdicts += truths
         children += printed
+    verdicts = verdicts if row.container else [_of_element(row, reach, verdicts), *verdicts]
     shown = (row.printed is None or row.printed(world) is True) and _within(profile, row.known)
     if not shown:
         return None, verdicts
@@ -320,6 +322,13 @@ def _element(row: ElementRow[W], world: W, profile: Version, above: tuple[_Judge
     if not judged.listed or empty:
         return Element(row.name, (("supported", "no"),)), verdicts
     return Element(row.name, (("supported", "yes"),), children=tuple(children)), verdicts
+
+
+def _of_element(row: ElementRow[W], reach: tuple[_Judged, ...], values: list[Verdict]) -> Verdict:
+    """The element's own verdict: its needs, and where it stands or falls by an enum, that one of the enum's values can be had."""
+    own = _verdict(row.name, "", "", reach)
+    by = [verdict.supported for verdict in values if (verdict.element, verdict.enum) == (row.name, row.by)]
+    return replace(own, supported=all_known([own.supported, any_known(by)])) if row.by else own
 
 
 def _child(

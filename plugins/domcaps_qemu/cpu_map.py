@@ -135,6 +135,11 @@ class CpuMap:
                 names.append(name)
         return names
 
+    def is_msr(self, name: str) -> bool:
+        """Is this feature told by a model-specific register?"""
+        feature = self.features.get(name)
+        return feature is not None and feature.msr
+
     def place(self, register: Register, value: int) -> int:
         """A register's value as bits; a register of which the map knows no feature has none."""
         shift = self.registers.get(register)

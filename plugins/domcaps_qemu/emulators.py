@@ -66,7 +66,7 @@ def emulators(view: View, wanted: Wanted) -> Iterator[Emulator]:
     host = host_arch(view)
     seen: set[bytes] = set()
     for path, guess in _candidates(view, wanted, host):
-        identity = view.answer(question("stat", path))
+        identity = view.answer(question("program", path))
         inode = b" ".join(identity.split()[:3]) if isinstance(identity, bytes) else path.encode()
         if inode not in seen:
             seen.add(inode)

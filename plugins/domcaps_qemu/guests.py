@@ -40,7 +40,7 @@ def _of_machine(
 ) -> Iterator[tuple[Guest, Machine, Verdict]]:
     chosen = machine or Machine(name, None, 0, deprecated=False, default=False)
     kvm = _runs(view, emulator, wanted, machine is not None, name, "kvm")
-    for virttype in wanted.virttypes or _virttypes(emulator, kvm):
+    for virttype in wanted.virttypes or _virttypes(view, emulator, kvm):
         if virttype == "kvm" and not (emulator.native and emulator.compiled is not False):
             continue
         verdict = kvm if virttype == "kvm" else _runs(view, emulator, wanted, machine is not None, name, "qemu")
@@ -67,9 +67,10 @@ def _machines(emulator: Emulator, wanted: Wanted, host: str, arch: str, profile:
         yield from ((usual, usual.name),) if usual is not None else ()
 
 
-def _virttypes(emulator: Emulator, kvm: Verdict) -> tuple[str, ...]:
-    """KVM, and TCG where KVM does not work."""
-    return ("kvm",) if emulator.native and kvm.supported is True else ("kvm", "qemu")
+def _virttypes(view: View, emulator: Emulator, kvm: Verdict) -> tuple[str, ...]:
+    """KVM, and TCG where KVM does not work (while QEMU has not said: where it has no access to /dev/kvm)."""
+    works = _may_open_kvm(view, "") if emulator.enabled is None and emulator.machines is None else kvm.supported
+    return ("kvm",) if emulator.native and works is True else ("kvm", "qemu")
 
 
 def _scope(view: View, emulator: Emulator, virttype: str) -> str:
@@ -106,4 +107,4 @@ def _runs(view: View, emulator: Emulator, wanted: Wanted, offered: bool, name: s
     }
     access: Need[Emulator] = Need("kvm-access", lambda _: _may_open_kvm(view, user) if there is not False else None)
     row = value("", *needs[virttype], besides=(access,) if virttype == "kvm" else ())
-    return evaluate([element("guest", enum("", row))], emulator, profile=(0, 0)).verdicts[0]
+    return evaluate([element("guest", enum("", row))], emulator, profile=(0, 0)).verdicts[1]

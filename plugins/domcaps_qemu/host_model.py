@@ -24,7 +24,7 @@ _PENALTY = 2
 
 _VENDOR_LENGTH = 12
 _RANGE = 0xC0000000
-"""The bits of a leaf that tell basic, extended and Centaur's leaves apart; the first of each range says in EAX which is the last."""
+"""The bits of a leaf that tell basic, extended and Centaur's apart; the first leaf of each range says in EAX which is its last."""
 _COUNTED = frozenset({0x7, 0x14})
 """Leaves whose first subleaf says in EAX which is the last."""
 
@@ -139,7 +139,7 @@ def host_model_x86(
     if best is None:
         return None
     ignored = frozenset() if from_qemu else frozenset(name for since, names in _IGNORED if since <= profile for name in names)
-    features = (one for one in best.features if one.name not in ignored and (msrs or not cpu_map.features[one.name].msr))
+    features = (one for one in best.features if one.name not in ignored and (msrs or not cpu_map.is_msr(one.name)))
     fallback = "forbid" if from_qemu else "allow"
     return HostModel(best.model.name, fallback, processor.vendor, features=_in_order(features, profile))
 

@@ -67,6 +67,7 @@ class Qemu:
         self._parsed = Parsed()
         self._executables: dict[str, str] = {}
         self._last: Facts = {}
+        self._reports: tuple[Report, ...] = ()
 
     def probe(self, host: Host) -> Facts:
         """Ask. An unchanged host is asked its last questions again, and launches nothing.
@@ -78,14 +79,17 @@ class Qemu:
         with Probe(host, self._executables) as probe:
             if self._last and probe.ask_all(self._last) == self._last:
                 return self._last
-            facts = gather(lambda view: list(reports(view, self.wanted)), probe.ask, self._parsed)
+            facts = gather(self._understand, probe.ask, self._parsed)
             probe.judge(facts)
         self._last = facts
         return facts
 
-    def describe(self, facts: Facts) -> Iterator[Report]:
-        """Understand."""
-        return reports(View(facts, self._parsed), self.wanted)
+    def describe(self, facts: Facts) -> tuple[Report, ...]:
+        """Understand: what was understood while asking, where these are the facts that came of it."""
+        return self._reports if facts is self._last else tuple(reports(View(facts, self._parsed), self.wanted))
+
+    def _understand(self, view: View) -> None:
+        self._reports = tuple(reports(view, self.wanted))
 
 
 class Probe:
@@ -142,12 +146,12 @@ class Probe:
         """What an answer depends on: of QEMU's, the file that really runs, its modules and, but for BINARY ones, the host."""
         if asked.kind == "run":
             programs = (self._host.ask(question("which", name)) for name in SWTPM)
-            return tuple(question("stat", path.decode()) for path in programs if isinstance(path, bytes))
+            return tuple(question("program", path.decode()) for path in programs if isinstance(path, bytes))
         if asked.kind == "read":
             return MAP_IDENTITY
         emulator, scope, _ = asked.args
         executable = self._executables.get(emulator, emulator)
-        files = (question("stat", path) for path in dict.fromkeys((emulator, executable, *MODULES)))
+        files = (question("program", path) for path in dict.fromkeys((emulator, executable, *MODULES)))
         return (*files, *(() if scope == BINARY else HOST_IDENTITY))
 
     def _learn(self, wanted: frozenset[Question]) -> Facts:

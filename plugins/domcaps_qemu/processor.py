@@ -13,6 +13,7 @@ from domcaps_qemu.computed import hyperv_answer
 from domcaps_qemu.cpu import CpuFacts, cpu_section
 from domcaps_qemu.cpu_map import FAMILIES, CpuMap, read_index
 from domcaps_qemu.emulators import Emulator
+from domcaps_qemu.host_model import leaves_wanted
 from domcaps_qemu.world import ACCELERATED, EMULATED, World, reply
 
 MAP_FOLDER = "/usr/share/libvirt/cpu_map"
@@ -39,30 +40,46 @@ class Processor:
 
 def processor(world: World, emulator: Emulator) -> Processor:
     """The CPU of one guest."""
-    cpu_map = _cpu_map(world)
+    cpu_map, coming = _cpu_map(world)
     facts = _facts(world, emulator, cpu_map)
+    if coming or facts.definitions is None:
+        return Processor(Cpu(), (), (), ())
     section = cpu_section(facts)
     verdicts = tuple(verdict for mode in section.modes for verdict in _verdicts(mode, section.truths.get(mode.name), facts))
-    return Processor(Cpu(section.modes), verdicts, _host_features(world), _notes(facts))
+    if not _blind(facts):
+        return Processor(Cpu(section.modes), verdicts, _host_features(world), ())
+    modes = tuple(mode for mode in section.modes if mode.name != "host-model")
+    known = tuple(verdict for verdict in verdicts if verdict.value != "host-model")
+    return Processor(Cpu(modes), known, _host_features(world), (_NO_MAP,))
+
+
+_NO_MAP = f"cpu mode host-model is unknown: no libvirt CPU map in {MAP_FOLDER}"
+
+
+def _blind(facts: CpuFacts) -> bool:
+    """Without libvirt's map nobody can say what its host model would be: the mode is left out, not guessed."""
+    return facts.native and facts.target in FAMILIES and facts.cpu_map is None
 
 
 # ---- what is asked -----------------------------------------------------------------------------------------------------------
 
 
-def _cpu_map(world: World) -> CpuMap | None:
-    """libvirt's own map for the emulator's architecture, where the host has it and it can be read."""
+def _cpu_map(world: World) -> tuple[CpuMap | None, bool]:
+    """libvirt's own map for the emulator's architecture, where the host has a readable one; and: is it still to be asked for?"""
     arch = world.guest.target
     if arch not in FAMILIES:
-        return None
+        return None, False
     index = question("read", f"{MAP_FOLDER}/index.xml")
     parse_index, parse_map = _PARSERS[FAMILIES[arch]]
     try:
         names = world.view.form(index, parse_index)
         if names is None or isinstance(names, Refusal):
-            return None
-        return world.view.joint([question("read", f"{MAP_FOLDER}/{name}") for name in names], parse_map, MAP_FOLDER)
+            return None, names is None
+        files = [question("read", f"{MAP_FOLDER}/{name}") for name in names]
+        coming = any(world.view.answer(file) is None for file in files)
+        return world.view.joint(files, parse_map, MAP_FOLDER), coming
     except UnreadableAnswer:
-        return None  # libvirt has no map either, then
+        return None, False  # libvirt has no map either, then
 
 
 def _x86_index(data: bytes) -> tuple[str, ...]:
@@ -149,8 +166,7 @@ def _expanded(world: World, kind: str, model: Mapping[str, Any]) -> Mapping[str,
 
 def _leaves(world: World, cpu_map: CpuMap) -> dict[tuple[int, int], tuple[int, ...]]:
     """The host's own CPUID, as far as the map has a use for it."""
-    wanted = {(0, 0), (1, 0), *((one.leaf, one.subleaf) for one in cpu_map.registers if one.space == "cpuid")}
-    told = {leaf: world.view.text(question("cpuid", f"{leaf[0]:x}", f"{leaf[1]:x}")) for leaf in sorted(wanted)}
+    told = {leaf: world.view.text(question("cpuid", f"{leaf[0]:x}", f"{leaf[1]:x}")) for leaf in leaves_wanted(cpu_map)}
     return {leaf: tuple(int(word, 16) for word in text.split()) for leaf, text in told.items() if text}
 
 
@@ -195,8 +211,3 @@ def _host_features(world: World) -> tuple[tuple[str, bool], ...]:
     """What the host's CPU offers, by QEMU's full expansion; nothing where QEMU has no accelerator for it."""
     told = hyperv_answer(world) or {}
     return tuple((name, told[name]) for name in SECURITY_AND_MIGRATION if isinstance(told.get(name), bool))
-
-
-def _notes(facts: CpuFacts) -> tuple[str, ...]:
-    unknown = facts.native and facts.target in FAMILIES and facts.cpu_map is None
-    return (f"cpu mode host-model is unknown: no libvirt CPU map in {MAP_FOLDER}",) if unknown else ()

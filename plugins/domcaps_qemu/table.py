@@ -367,6 +367,7 @@ AFTER_CPU: tuple[Row, ...] = (
             "hyperv",
             enum("features", *computed.hyperv_values()),
             Computed(computed.hyperv_defaults, known=((11, 9), ALWAYS[1])),
+            by="features",
             printed=computed.hyperv_any,
         ),
         element("launchSecurity", enum("sectype", *secure_guests), by="sectype", since=(10, 5)),

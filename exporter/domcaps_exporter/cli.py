@@ -1,0 +1,235 @@
+"""The command: wiring and exit codes. What it prints and serves is made elsewhere.
+
+Exit codes: 0 done; 1 this host or its surroundings would not (no answer, an address that is taken, a refused plugin); 2 the command
+line or the configuration file means nothing. Whatever goes wrong is one line on stderr, `domcaps-exporter: error: …`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from domcaps_exporter import config, flags, log, recording, show
+from domcaps_exporter.drivers import Mustered, installed, muster
+from domcaps_exporter.errors import DomcapsError, RecordingError, SettingError
+from domcaps_exporter.exposition import TEXT_0
+from domcaps_exporter.flags import Flags, UsageError
+from domcaps_exporter.host import Paths, RealHost, Store
+from domcaps_exporter.model import Driver, Facts, Host, Outcome, Report, Settings
+from domcaps_exporter.probing import Watch
+from domcaps_exporter.service import Service, catalogue
+from domcaps_exporter.web import serve
+
+_GRACE = 1.0
+"""Seconds beyond a probe's own deadline in which it may still say what kept it."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    try:
+        return _run(flags.parse(sys.argv[1:] if argv is None else argv))
+    except (UsageError, SettingError, config.ConfigError) as error:
+        return _complain(str(error), 2)
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        return _complain(str(error) if error.filename or not error.strerror else error.strerror, 1)
+    except DomcapsError as error:
+        return _complain(str(error), 1)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(said: Flags) -> int:
+    log.configure(said.log_level or ("info" if said.command == "serve" else "error"), said.log_format, sys.stderr)
+    match said.command, *said.operands:
+        case ("serve",):
+            return _serve(said)
+        case ("show",):
+            return _show(said)
+        case "record", driver, directory:
+            return _record(said, driver, Path(directory))
+        case _:
+            return _list_drivers(said)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"{flags.PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _print(data: bytes) -> None:
+    with os.fdopen(1, "wb", closefd=False) as stdout:
+        stdout.write(data)
+
+
+# ---- drivers -----------------------------------------------------------------------------------------------------------------
+
+
+def _muster(said: Flags) -> Mustered:
+    """The plugins, configured, and of their drivers those that the flags leave."""
+    mustered = _configured(said)
+    known = _known(mustered)
+    for name, wanted in said.drivers.items():
+        if name not in known:
+            raise UsageError(f"--{'' if wanted else 'no-'}driver.{name}: no plugin brings this driver; there are: {_listed(known)}")
+    left = tuple(driver for driver in mustered.drivers if said.drivers.get(driver.name, True))
+    if mustered.drivers and not left:
+        raise UsageError(f"--no-driver.{_listed(said.drivers)}: leaves no driver to ask")
+    return replace(mustered, drivers=_replayed(said.replay, left) if said.replay else left)
+
+
+def _configured(said: Flags) -> Mustered:
+    settings = Settings(config.load(said.config_file) if said.config_file else {}, said.libvirt_profile)
+    mustered = _understood(said.config_file, settings)
+    if said.config_file:
+        config.claim(said.config_file, settings.drivers, _known(mustered))
+    return mustered
+
+
+def _understood(file: Path | None, settings: Settings) -> Mustered:
+    """A plugin names only its own key; whose section it stands in comes out when the plugins are asked one by one."""
+    points = installed()
+    try:
+        return muster(settings, points)
+    except SettingError as error:
+        for point in points:
+            try:
+                muster(settings, (point,))
+            except SettingError as own:
+                raise config.located(file, point.name, own) from error
+        raise
+
+
+def _known(mustered: Mustered) -> frozenset[str]:
+    """The names that flags and sections may have: the drivers', and those of refused plugins, which may have brought their like."""
+    refused = (plugin.name for plugin in mustered.plugins if plugin.error)
+    return frozenset((*refused, *(driver.name for driver in mustered.drivers)))
+
+
+def _replayed(directory: Path, drivers: Sequence[Driver]) -> tuple[Driver, ...]:
+    """The driver that made the recording, which from now on gets nothing else to read."""
+    try:
+        name, facts = recording.load(directory)
+    except RecordingError as error:
+        raise UsageError(f"--replay: {error}") from error
+    driver = _named(name, drivers, f"--replay: {directory} was recorded by the driver")
+    return (replace(driver, probe=_always(facts)),)
+
+
+def _always(facts: Facts) -> Callable[[Host], Facts]:
+    return lambda _host: facts
+
+
+def _named(name: str, drivers: Sequence[Driver], context: str) -> Driver:
+    for driver in drivers:
+        if driver.name == name:
+            return driver
+    raise UsageError(f"{context} {name!r}; expected one of: {_listed(driver.name for driver in drivers)}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _service(said: Flags, mustered: Mustered) -> Service:
+    paths = Paths(said.path_rootfs, said.path_procfs, said.path_sysfs)
+    watches = [_watch(driver, paths, said.probe_timeout) for driver in mustered.drivers]
+    return Service(watches, mustered.plugins, series_limit=said.series_limit)
+
+
+def _watch(driver: Driver, paths: Paths, timeout: float) -> Watch:
+    store = Store()
+    return Watch(driver, lambda deadline: RealHost(deadline, paths, store), timeout)
+
+
+# ---- the commands ------------------------------------------------------------------------------------------------------------
+
+
+def _serve(said: Flags) -> int:
+    mustered = _muster(said)
+    for plugin in mustered.plugins:
+        if plugin.error:
+            _LOG.error("plugin refused", extra={"fields": {"plugin": plugin.name, "error": plugin.error}})
+    asyncio.run(_serving(_service(said, mustered), said))
+    return 0
+
+
+async def _serving(service: Service, said: Flags) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _LOG.info("starting", extra={"fields": {"version": service.version, "drivers": ",".join(service.drivers)}})
+    await serve(service, said.web_listen_address or [":19177"], said.web_telemetry_path, stop, _announce)
+    _LOG.info("stopped")
+
+
+def _announce(urls: Sequence[str]) -> None:
+    for url in urls:
+        _LOG.info("listening", extra={"fields": {"url": url}})
+
+
+def _show(said: Flags) -> int:
+    service = _service(said, _muster(said))
+    outcomes = asyncio.run(service.scrape(said.probe_timeout + _GRACE))
+    _print(_shown(said.format, service, outcomes))
+    answered = any(outcome.reports for outcome in outcomes)
+    complaints = [
+        f"{outcome.driver}: {outcome.failure.text}"
+        for outcome in outcomes
+        if outcome.failure is not None and not (answered and outcome.failure.reason == "absent")
+    ]
+    if not answered and not complaints:
+        complaints = ["no driver found anything to report"]
+    for complaint in complaints:
+        _complain(complaint, 1)
+    return 1 if complaints else 0
+
+
+def _shown(form: str, service: Service, outcomes: Sequence[Outcome]) -> bytes:
+    match form:
+        case "xml":
+            return b"".join(entry.xml() for entry in catalogue(outcomes).values())
+        case "json":
+            return show.as_json(outcomes).encode()
+        case "metrics":
+            return service.metrics(outcomes, TEXT_0, gzip=False)
+        case _:
+            return show.table(outcomes).encode()
+
+
+def _record(said: Flags, name: str, directory: Path) -> int:
+    """The facts are kept also where the driver cannot make sense of them: that is when somebody wants to see them."""
+    mustered = _muster(said)
+    driver = replace(_named(name, mustered.drivers, "record: found the driver"), describe=_nothing)
+    (outcome,) = asyncio.run(_service(said, replace(mustered, drivers=(driver,))).scrape(said.probe_timeout + _GRACE))
+    if outcome.failure is not None:
+        return _complain(f"{name}: {outcome.failure.text}", 1)
+    recording.save(directory, name, outcome.facts)
+    _print(f"{directory}: {len(outcome.facts)} answers\n".encode())
+    return 0
+
+
+def _nothing(_facts: Facts) -> tuple[Report, ...]:
+    return ()
+
+
+def _list_drivers(said: Flags) -> int:
+    plugins = _muster(said).plugins
+    rows = [
+        ("PLUGIN", "VERSION", "DRIVERS"),
+        *((plugin.name, plugin.version, " ".join(plugin.drivers) or "-") for plugin in plugins),
+    ]
+    _print("".join(f"{name:<16} {version:<12} {drivers}\n" for name, version, drivers in rows).encode())
+    refused = [plugin for plugin in plugins if plugin.error]
+    for plugin in refused:
+        _complain(f"plugin {plugin.name}: {plugin.error}", 1)
+    return 1 if refused else 0

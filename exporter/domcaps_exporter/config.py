@@ -1,0 +1,119 @@
+"""The configuration file: YAML in, `Settings` out. It checks the frame; what a driver's section may hold, the driver says itself.
+
+A file is refused rather than half understood: unknown and repeated keys, wrong types, aliases (a short file could grow without
+bounds), files over `LIMIT` bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from pathlib import Path
+
+import yaml
+
+from domcaps_exporter.errors import DomcapsError, SettingError
+
+LIMIT = 1 << 20
+"""Bytes; far beyond any honest file."""
+
+TOP = ("drivers",)
+"""The keys that the file may have."""
+
+
+class ConfigError(DomcapsError):
+    """A configuration file that cannot be used; the message names the file, the key or line, what was found and what is allowed."""
+
+    def __init__(self, file: Path | None, message: str) -> None:
+        super().__init__(f"{file or 'without a configuration file'}: {message}")
+
+
+def load(file: Path) -> dict[str, dict[str, object]]:
+    """The sections per driver, raw.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or says something it may not.
+    """
+    top = _mapping(file, "the file", _parsed(file, _bytes(file)))
+    for key in top:
+        if key not in TOP:
+            raise ConfigError(file, f"{key}: no such key; allowed: {', '.join(TOP)}")
+    sections = _mapping(file, "drivers", top.get("drivers"))
+    return {name: _mapping(file, f"drivers.{name}", section) for name, section in sections.items()}
+
+
+def claim(file: Path, sections: Collection[str], drivers: Collection[str]) -> None:
+    """Every section must belong to one of `drivers`.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    for name in sections:
+        if name not in drivers:
+            raise ConfigError(
+                file, f"drivers.{name}: no installed plugin brings this driver; there are: {', '.join(sorted(drivers)) or 'none'}"
+            )
+
+
+def located(file: Path | None, driver: str, error: SettingError) -> ConfigError:
+    """What a driver thought of its section, with the file and the full key (`drivers.qemu.machines`)."""
+    return ConfigError(file, f"drivers.{driver}.{error.key}: {error.message}")
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(LIMIT + 1)
+    except OSError as error:
+        raise ConfigError(file, f"cannot be read: {error.strerror}") from error
+    if len(data) > LIMIT:
+        raise ConfigError(file, f"larger than {LIMIT} bytes")
+    return data
+
+
+def _parsed(file: Path, data: bytes) -> object:
+    try:
+        return yaml.load(data, _Strict)  # noqa: S506  a SafeLoader that refuses more
+    except yaml.MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ConfigError(file, f"{where}{error.problem or error.context}") from error
+    except RecursionError as error:
+        raise ConfigError(file, "nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(file, f"not YAML: {' '.join(str(error).split())}") from error
+
+
+def _mapping(file: Path, key: str, value: object) -> dict[str, object]:
+    """`value` as a mapping with words for keys; an empty section is an empty mapping."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(file, f"{key}: found {_shown(value)}, expected a mapping (key: value)")
+    for name in value:
+        if not isinstance(name, str):
+            raise ConfigError(file, f"{key}: found the key {_shown(name)}, expected a word")
+    return dict(value)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class _Strict(yaml.SafeLoader):
+    """SafeLoader that refuses repeated keys and aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs left it out
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable) or key in seen:
+                problem = f"the key {_shown(key)} stands twice" if isinstance(key, Hashable) else "a key must be a word"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)

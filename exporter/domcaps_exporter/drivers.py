@@ -1,0 +1,106 @@
+"""Entry points -> the drivers that load, and the failures of those that don't. Imports other people's code, one plugin at a time.
+
+pluggy neither isolates what it calls nor goes on after a plugin that does not import. So every plugin gets its own registry, and
+its results are counted out inside one `try`: whatever it does wrong costs only itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+
+import pluggy
+
+from domcaps_exporter import hookspecs
+from domcaps_exporter.contract import checked_drivers, words_of
+from domcaps_exporter.errors import ContractError, PluginError, PluginLoadError, SettingError
+from domcaps_exporter.hookspecs import PROJECT
+from domcaps_exporter.model import Driver, Settings
+
+_OURS = "domcaps-exporter"
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A plugin that was found: the names of its drivers, or the error that keeps all of them out."""
+
+    name: str
+    version: str
+    error: str | None = None
+    drivers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mustered:
+    """Everything that can be asked, and who brought it."""
+
+    drivers: tuple[Driver, ...]
+    plugins: tuple[Plugin, ...]
+
+
+def installed() -> tuple[EntryPoint, ...]:
+    """The entry points of the group `domcaps`, each once (an editable install may list one twice), this project's own first."""
+    found = dict.fromkeys(entry_points(group=PROJECT))
+    once = {(point.name, point.value): point for point in reversed(found)}
+    return tuple(sorted(once.values(), key=lambda point: (_distribution(point) != _OURS, point.name, point.value)))
+
+
+def muster(settings: Settings, entry_points: Iterable[EntryPoint]) -> Mustered:
+    """Load every plugin and ask it for its drivers. A name belongs to the plugin that came first.
+
+    Raises:
+        SettingError: a plugin found a setting of its own that means nothing.
+    """
+    owners: dict[str, str] = {}
+    drivers: list[Driver] = []
+    plugins: list[Plugin] = []
+    for point in entry_points:
+        try:
+            brought = _brought(point, settings)
+            _insist_on_new_names(point, brought, owners)
+        except PluginError as error:
+            plugins.append(Plugin(point.name, _version(point), error.message))
+            continue
+        owners |= {driver.name: point.name for driver in brought}
+        drivers += brought
+        plugins.append(Plugin(point.name, _version(point), None, tuple(driver.name for driver in brought)))
+    return Mustered(tuple(drivers), tuple(plugins))
+
+
+def _brought(point: EntryPoint, settings: Settings) -> tuple[Driver, ...]:
+    try:
+        return checked_drivers(point.name, _asked(point, settings))
+    except (SettingError, PluginError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginLoadError(point.name, f"{type(error).__name__}: {words_of(error)}") from error
+
+
+def _asked(point: EntryPoint, settings: Settings) -> object:
+    """What the plugin's hook gives, whatever it is."""
+    registry = pluggy.PluginManager(PROJECT)
+    registry.add_hookspecs(hookspecs)
+    registry.register(point.load(), point.name)
+    registry.check_pending()  # refuses a misspelt hook
+    if not registry.hook.domcaps_drivers.get_hookimpls():
+        raise PluginLoadError(point.name, f"{point.value} has no hook domcaps_drivers (is it marked with @hookimpl?)")
+    answers: list[object] = registry.hook.domcaps_drivers(settings=settings)
+    if len(answers) != 1:  # pluggy leaves out None
+        raise ContractError(point.name, "domcaps_drivers gave None, not an iterable of Drivers")
+    return answers[0]
+
+
+def _insist_on_new_names(point: EntryPoint, brought: Iterable[Driver], owners: dict[str, str]) -> None:
+    for driver in brought:
+        if driver.name in owners:
+            earlier = owners[driver.name]
+            raise ContractError(point.name, f"{point.name} brings the driver {driver.name!r}, which {earlier} has brought already")
+
+
+def _version(point: EntryPoint) -> str:
+    return "" if point.dist is None else point.dist.version or ""
+
+
+def _distribution(point: EntryPoint) -> str:
+    return "" if point.dist is None else point.dist.name

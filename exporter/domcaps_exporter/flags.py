@@ -1,0 +1,184 @@
+"""The command line: words in, `Flags` out. It says what was found and what is allowed, and acts on nothing."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+from domcaps_exporter.errors import DomcapsError
+from domcaps_exporter.log import FORMATS, LEVELS
+
+PROGRAM = "domcaps-exporter"
+PROFILES = ("auto", "9.0", "11.3", "12.8")
+OUTPUTS = ("table", "xml", "json", "metrics")
+COMMANDS = {"serve": (), "show": (), "record": ("DRIVER", "DIR"), "drivers": ()}
+"""Command -> what stands after it."""
+
+_DRIVER_FLAG = re.compile(r"--(no-)?driver\.([a-z][a-z0-9_]*)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DESCRIPTION = """\
+What this host's hypervisors can give a guest: libvirt's domain capabilities,
+without libvirt, and why something is missing.
+
+commands:
+  serve               serve /metrics (the default)
+  show                this host, on the terminal
+  record DRIVER DIR   a driver's raw answers, one file per question: a bug
+                      report, a test fixture
+  drivers             the plugins found, and why one was refused
+"""
+
+
+class UsageError(DomcapsError):
+    """The command line means nothing; the message names the flag, what was found and what was expected."""
+
+
+class Flags(argparse.Namespace):
+    """What the command line said. What it did not say is as it stands here.
+
+    `drivers` is what `--driver.NAME` (True) and `--no-driver.NAME` (False) said; `probe_timeout` is in seconds.
+    """
+
+    command: str
+    operands: tuple[str, ...]
+    drivers: dict[str, bool]
+    words: list[str]
+    config_file: Path | None = None
+    replay: Path | None = None
+    libvirt_profile: str = "auto"
+    probe_timeout: float = 30.0
+    series_limit: int = 10_000
+    path_rootfs: str = "/"
+    path_procfs: str = "/proc"
+    path_sysfs: str = "/sys"
+    web_listen_address: list[str] | None = None
+    web_telemetry_path: str = "/metrics"
+    log_level: str | None = None
+    log_format: str = "logfmt"
+    format: str = "table"
+
+
+def parse(argv: Sequence[str]) -> Flags:
+    """Flags may stand before and after the command.
+
+    Raises:
+        UsageError: they mean nothing.
+    """
+    about_drivers = [word for word in argv if word.startswith(("--driver.", "--no-driver."))]
+    flags = _parser().parse_intermixed_args([word for word in argv if word not in about_drivers], Flags())
+    flags.drivers = _drivers(about_drivers)
+    flags.command, *operands = flags.words or ["serve"]
+    flags.operands = tuple(operands)
+    if flags.command not in COMMANDS:
+        raise UsageError(f"found the command {flags.command!r}; expected one of {', '.join(COMMANDS)}")
+    expected = COMMANDS[flags.command]
+    if len(operands) != len(expected):
+        found = " ".join(map(repr, operands))
+        raise UsageError(f"{flags.command}: found {found or 'nothing'} after it; expected {' '.join(expected) or 'nothing'}")
+    return flags
+
+
+def _drivers(words: Sequence[str]) -> dict[str, bool]:
+    drivers: dict[str, bool] = {}
+    for word in words:
+        match = _DRIVER_FLAG.fullmatch(word)
+        if match is None:
+            raise UsageError(f"{word}: expected --driver.NAME or --no-driver.NAME")
+        wanted = match[1] is None
+        if drivers.setdefault(match[2], wanted) is not wanted:
+            raise UsageError(f"--no-driver.{match[2]}: contradicts --driver.{match[2]}; expected one of them")
+    return drivers
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message.removeprefix("argument "))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} [flags] [serve | show | record DRIVER DIR | drivers]",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--version", action="version", version=_version())
+    _add_host_flags(parser)
+    _add_log_flags(parser)
+    _add_web_flags(parser)
+    parser.add_argument_group("show").add_argument("--format", choices=OUTPUTS, help="how (table)")
+    return parser
+
+
+def _version() -> str:
+    return f"{PROGRAM}, version {version(PROGRAM)} (python {platform.python_version()})"
+
+
+def _add_host_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--config.file", dest="config_file", type=Path, metavar="FILE", help="YAML: a section per driver")
+    insist = "--driver.NAME: an error where no plugin brings this driver; --no-driver.NAME: leave it alone"
+    add("--[no-]driver.NAME", dest="drivers", action="store_true", default=argparse.SUPPRESS, help=insist)
+    add("--replay", type=Path, metavar="DIR", help="answer from what `record` wrote instead of asking this host")
+    add("--libvirt.profile", dest="libvirt_profile", choices=PROFILES, help="whose XML (auto: the installed libvirt's)")
+    add("--probe.timeout", dest="probe_timeout", type=_duration, metavar="TIME", help="how long a probe may take (30s)")
+    add("--series.limit", dest="series_limit", type=_count, metavar="N", help="how many series a driver may make (10000)")
+    add("--path.rootfs", dest="path_rootfs", type=_folder, metavar="DIR", help="where this host's files are read (/)")
+    add("--path.procfs", dest="path_procfs", type=_folder, metavar="DIR", help="its procfs (/proc)")
+    add("--path.sysfs", dest="path_sysfs", type=_folder, metavar="DIR", help="its sysfs (/sys)")
+
+
+def _add_log_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log.level", dest="log_level", choices=LEVELS, help="how much is logged (serve: info; else error)")
+    parser.add_argument("--log.format", dest="log_format", choices=FORMATS, help="how (logfmt)")
+
+
+def _add_web_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("serve").add_argument
+    where = "where to listen; may stand several times (:19177)"
+    add("--web.listen-address", dest="web_listen_address", action="append", type=_address, metavar="ADDR", help=where)
+    add("--web.telemetry-path", dest="web_telemetry_path", type=_path, metavar="PATH", help="(/metrics)")
+
+
+# ---- values ------------------------------------------------------------------------------------------------------------------
+
+
+def _duration(text: str) -> float:
+    """Seconds in `5`, `5s`, `500ms`, `1m`."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)?", text)
+    seconds = float(match[1]) * _SECONDS[match[2] or "s"] if match else 0.0
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected a time of at most 1h, such as 5s, 500ms or 1m")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected a whole number above 0")
+    return int(text)
+
+
+def _folder(text: str) -> str:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected a folder that is there")
+    return str(Path(text).absolute())
+
+
+def _address(text: str) -> str:
+    match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):([0-9]{1,5})", text)
+    if match is None or int(match[1]) > 65535:
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected :PORT, HOST:PORT or [IPV6]:PORT, such as 127.0.0.1:19177")
+    return text
+
+
+def _path(text: str) -> str:
+    if not re.fullmatch(r"/|(/[A-Za-z0-9._~-]+)+", text) or re.match("/(documents|-)(/|$)", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected a path that nothing else has, such as /metrics")
+    return text

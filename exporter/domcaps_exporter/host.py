@@ -1,0 +1,149 @@
+"""The host that probes ask: files, the kernel, the processor and programs, each question answered or refused by the deadline.
+
+`--path.rootfs`, `--path.procfs` and `--path.sysfs` move the files that are looked at: read, list, exists, stat, resolve, access and
+cpu. Programs and the device nodes that programs use are the exporter's own: exec, which, program, run, kvm and `launch` don't move.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from domcaps_exporter import children, processor
+from domcaps_exporter.errors import ProbeTimeout
+from domcaps_exporter.files import Files
+from domcaps_exporter.memory import Store
+from domcaps_exporter.model import ABSENT, Answer, Child, Facts, Question, Refusal
+from domcaps_exporter.rootfs import Paths
+
+__all__ = ["Paths", "RealHost", "Store"]
+
+_KVM_CHECK_EXTENSION = 0xAE03
+
+
+class RealHost:
+    """`model.Host` over the system this process runs on, for one probe. `store` is the driver's memory and outlives the probe."""
+
+    def __init__(self, deadline: float, paths: Paths, store: Store) -> None:
+        files = Files(paths)
+        self._deadline, self._paths, self._store = deadline, paths, store
+        self._kinds: dict[str, Callable[..., Answer]] = {
+            "read": files.read,
+            "list": files.entries,
+            "exists": files.exists,
+            "stat": files.stat,
+            "program": Files(Paths()).stat,
+            "resolve": files.resolve,
+            "access": files.access,
+            "exec": executable,
+            "which": which,
+            "env": environment,
+            "uname": uname,
+            "cpu": self._cpu,
+            "cpuid": processor.cpuid,
+            "kvm": kvm,
+            "run": self._run,
+        }
+
+    @property
+    def deadline(self) -> float:
+        """When this probe must be over, in seconds of `time.monotonic()`."""
+        return self._deadline
+
+    def ask(self, question: Question) -> Answer:
+        """As `model.Host.ask`. What is not there is absent, what may not be looked at is denied, all else that fails is an error.
+
+        Raises:
+            ProbeTimeout: the deadline is over.
+        """
+        self._keep_deadline()
+        answer = self._kinds.get(question.kind)
+        if answer is None:
+            return Refusal("error", f"this host does not answer {question.kind!r}")
+        try:
+            return answer(*question.args)
+        except ProbeTimeout:
+            raise
+        except (FileNotFoundError, NotADirectoryError):
+            return ABSENT
+        except PermissionError as error:
+            return Refusal("denied", _words(error))
+        except Exception as error:  # noqa: BLE001  the port promises no other exception
+            return Refusal("error", _words(error))
+
+    def launch(self, argv: tuple[str, ...], pass_fds: tuple[int, ...]) -> AbstractContextManager[Child]:
+        """As `model.Host.launch`; see `children.launched`."""
+        self._keep_deadline()
+        return children.launched(argv, pass_fds, self._deadline)
+
+    def remember(
+        self,
+        questions: frozenset[Question],
+        identity: Callable[[Question], tuple[Question, ...]],
+        ask: Callable[[frozenset[Question]], Facts],
+    ) -> Facts:
+        """As `model.Host.remember`; see `memory.Store`."""
+        self._keep_deadline()
+        return self._store.remember(questions, identity, ask, self.ask)
+
+    def _keep_deadline(self) -> None:
+        if time.monotonic() >= self._deadline:
+            raise ProbeTimeout("the probe did not end in time")
+
+    def _cpu(self) -> bytes:
+        return processor.first_processor(self._paths.real("/proc/cpuinfo"))
+
+    def _run(self, *argv: str) -> Answer:
+        return children.run(argv, self._deadline)
+
+
+def executable(path: str) -> Answer:
+    """`yes` for a regular file that this process may execute; else absent."""
+    may = stat.S_ISREG(Path(path).stat().st_mode) and os.access(path, os.X_OK, effective_ids=True)
+    return b"yes" if may else ABSENT
+
+
+def which(name: str) -> Answer:
+    """The first executable of that name in PATH."""
+    if not name or "/" in name:
+        raise ValueError("a program's name, without a folder, is looked for")
+    found = shutil.which(name)
+    return ABSENT if found is None else os.fsencode(found)
+
+
+def environment(variable: str) -> Answer:
+    """The exporter's own environment variable."""
+    value = os.environ.get(variable)
+    return ABSENT if value is None else os.fsencode(value)
+
+
+def uname() -> bytes:
+    """System, release and machine."""
+    system = os.uname()
+    return "\0".join((system.sysname, system.release, system.machine)).encode()
+
+
+def kvm(extension: str) -> Answer:
+    """KVM_CHECK_EXTENSION's number. A node that no driver stands behind (ENXIO, ENODEV: the module is not loaded) is absent too."""
+    try:
+        descriptor = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENODEV):
+            return ABSENT
+        raise
+    try:
+        return str(fcntl.ioctl(descriptor, _KVM_CHECK_EXTENSION, int(extension))).encode()
+    finally:
+        os.close(descriptor)
+
+
+def _words(error: Exception) -> str:
+    """What happened, without the path: the question names it."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,0 +1,113 @@
+"""May a user open a file? Mode bits, groups and POSIX ACLs, as the kernel weighs them; reads what it needs, opens nothing.
+
+Limits: the search permission of the folders above, read-only mounts and security modules are not looked at, except for the
+exporter's own user, for whom the kernel itself is asked. Users and groups are those of the exporter's own system.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+_BITS = {"r": 4, "w": 2, "rw": 6}
+_ACL = "system.posix_acl_access"
+_NO_ACL = (errno.ENODATA, errno.EOPNOTSUPP)
+_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+
+
+class Entry(NamedTuple):
+    """One line of an ACL: its tag (see acl(5)), its permission bits, and whose it is, for a named user or group."""
+
+    tag: int
+    bits: int
+    owner: int
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user with all their groups, the primary one among them."""
+
+    uid: int
+    gids: frozenset[int]
+
+
+def may(path: Path, mode: str, user: str) -> bool:
+    """May `user` open `path` for `mode` (`r`, `w` or `rw`)? An empty user is the exporter's own, with the rights it has now.
+
+    Raises:
+        OSError: the file is not there or cannot be looked at.
+        ValueError: no such mode or user.
+    """
+    if mode not in _BITS:
+        raise ValueError(f"the mode is r, w or rw, not {mode!r}")
+    found = path.stat()
+    if not user:
+        return os.access(path, _BITS[mode], effective_ids=True)
+    person = person_named(user)
+    return person.uid == 0 or _granted(_entries(path, found), found, person, _BITS[mode])
+
+
+def person_named(user: str) -> Person:
+    """A user by name, or by number as libvirt's qemu.conf writes it (`64055`, `+64055`).
+
+    Raises:
+        ValueError: there is no such user.
+    """
+    try:
+        record = pwd.getpwuid(int(user)) if user.removeprefix("+").isdecimal() else pwd.getpwnam(user)
+    except (KeyError, OverflowError) as error:
+        raise ValueError(f"there is no user {user!r}") from error
+    return Person(record.pw_uid, frozenset(os.getgrouplist(record.pw_name, record.pw_gid)))
+
+
+def read_acl(data: bytes) -> tuple[Entry, ...]:
+    """The kernel's form of an ACL: a version (2), then tag, permissions and id of each entry, little-endian.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(data) < 4 or len(data) % 8 != 4 or struct.unpack_from("<I", data)[0] != 2:
+        raise ValueError("the file's ACL has a form that is not known here")
+    return tuple(Entry(*fields) for fields in struct.iter_unpack("<HHI", data[4:]))
+
+
+def _entries(path: Path, found: os.stat_result) -> tuple[Entry, ...]:
+    """The file's ACL, or its mode in the form of one. Linux ignores an ACL whose mask (the mode's group bits) is empty."""
+    try:
+        if found.st_mode & stat.S_IRWXG:
+            return read_acl(os.getxattr(path, _ACL))
+    except OSError as error:
+        if error.errno not in _NO_ACL:
+            raise
+    owner, group, other = found.st_mode >> 6 & 7, found.st_mode >> 3 & 7, found.st_mode & 7
+    return Entry(_USER_OBJ, owner, 0), Entry(_GROUP_OBJ, group, 0), Entry(_OTHER, other, 0)
+
+
+def _granted(acl: tuple[Entry, ...], found: os.stat_result, person: Person, wanted: int) -> bool:
+    """The first class that the person is in decides: owner, named users, any of the groups, others."""
+    mask = next((entry.bits for entry in acl if entry.tag == _MASK), 7)
+    if person.uid == found.st_uid:
+        return _allows(_of(acl, _USER_OBJ), wanted)
+    named = [entry.bits & mask for entry in acl if entry.tag == _USER and entry.owner == person.uid]
+    if named:
+        return _allows(named, wanted)
+    groups = [entry.bits & mask for entry in acl if _group_of(entry, found) in person.gids]
+    return _allows(groups or _of(acl, _OTHER), wanted)
+
+
+def _group_of(entry: Entry, found: os.stat_result) -> int | None:
+    return found.st_gid if entry.tag == _GROUP_OBJ else entry.owner if entry.tag == _GROUP else None
+
+
+def _of(acl: tuple[Entry, ...], tag: int) -> list[int]:
+    return [entry.bits for entry in acl if entry.tag == tag]
+
+
+def _allows(granted: list[int], wanted: int) -> bool:
+    return any(bits & wanted == wanted for bits in granted)

@@ -1,0 +1,174 @@
+"""A host on the terminal: outcomes as a table of at most 80 columns, or as JSON with everything in it. Pure.
+
+Per kind of guest a headline, then one paragraph per element: what a guest can have, and below it, marked `-`, what it cannot and
+what that lacks (in parentheses: what libvirt does not look at, so that it lists the value all the same); marked `?`, what nobody
+knows::
+
+    qemu: x86_64 q35 (pc-q35-7.2) kvm
+      emulator          /usr/bin/qemu-system-x86_64 7.2.17
+      guest             yes, up to 288 vcpus
+      hostdev           mode: subsystem
+                        - pciBackend vfio: iommu-groups, dev-vfio
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from textwrap import wrap
+
+from domcaps_exporter.model import Outcome, Report, Truth, Unmet
+from domcaps_exporter.truths import Key, elements, host_model, loaders, models, parameters, values
+
+WIDTH = 80
+_INDENT = 20
+_BLOCKERS = 5
+
+
+def table(outcomes: Iterable[Outcome]) -> str:
+    """Every report of every driver; a driver without reports says why."""
+    return "".join(f"{line}\n" for outcome in outcomes for line in _outcome(outcome))
+
+
+def as_json(outcomes: Iterable[Outcome]) -> str:
+    """A JSON array with an object per driver: everything that is known but the raw facts (`record` writes those)."""
+    return json.dumps([_plain(outcome) for outcome in outcomes], indent=2) + "\n"
+
+
+def _plain(outcome: Outcome) -> dict[str, object]:
+    return {
+        "driver": outcome.driver,
+        "failure": None if outcome.failure is None else asdict(outcome.failure),
+        "duration_seconds": round(outcome.duration, 6),
+        "finished": outcome.finished,
+        "reports": [asdict(report) for report in outcome.reports],
+    }
+
+
+def _outcome(outcome: Outcome) -> Iterator[str]:
+    if outcome.failure is not None:
+        yield from _wrapped(f"{outcome.driver}: ", f"no answer ({outcome.failure.reason}): {outcome.failure.text}")
+    for report in outcome.reports:
+        yield from _report(outcome.driver, report)
+        yield ""
+
+
+def _report(driver: str, report: Report) -> Iterator[str]:
+    yield from _wrapped(f"{driver}: ", _headline(report))
+    yield from _row("emulator", [f"{report.identity.emulator} {report.version}"])
+    yield from _row("guest", [_guest(report)])
+    for element, texts in _paragraphs(report).items():
+        yield from _row(element, texts)
+    yield from _row("cpu models", _cpu_models(report))
+    yield from _row("host cpu", _host_cpu(report))
+    yield from _row("firmware files", _loaders(report))
+    yield from _row("note", report.notes)
+
+
+def _headline(report: Report) -> str:
+    identity = report.identity
+    canonical = f"({report.canonical})" if report.canonical not in ("", identity.machine) else ""
+    return " ".join(filter(None, (identity.arch, identity.machine, canonical, identity.virttype)))
+
+
+def _guest(report: Report) -> str:
+    word = {True: "yes", False: f"no: {_lacks(report.guest.unmet)}", None: "unknown"}[report.guest.supported]
+    most = report.document.vcpus_max if report.document is not None else None
+    return word if most is None else f"{word}, up to {most} vcpus"
+
+
+def _lacks(unmet: Iterable[Unmet]) -> str:
+    names = (lack.prerequisite if lack.libvirt == "refuses" else f"({lack.prerequisite})" for lack in unmet)
+    return ", ".join(names) or "no reason given"
+
+
+# ---- elements ----------------------------------------------------------------------------------------------------------------
+
+
+def _paragraphs(report: Report) -> dict[str, list[str]]:
+    """Element -> its lines: first what is there, then what is not."""
+    truths = values(report)
+    reasons = {(verdict.element, verdict.enum, verdict.value): verdict.unmet for verdict in report.verdicts}
+    flags = elements(report)
+    names = dict.fromkeys((*(element for element, _, _ in truths), *flags))
+    there = {name: _there(name, truths, flags.get(name), parameters(report)) for name in names}
+    return {name: [there[name], *_missing(name, truths, reasons)] for name in names}
+
+
+def _there(name: str, truths: Mapping[Key, Truth], flag: Truth, numbers: Mapping[tuple[str, str], float]) -> str:
+    enums: dict[str, list[str]] = {}
+    for (element, enum, value), truth in truths.items():
+        if element == name and truth:
+            enums.setdefault(enum, []).append(value)
+    words = [f"{enum}: {' '.join(listed)}" for enum, listed in enums.items()]
+    words += [f"{parameter} {_number(number)}" for (element, parameter), number in numbers.items() if element == name]
+    return "; ".join(words) or {True: "yes", False: "no", None: "-"}[flag]
+
+
+def _missing(name: str, truths: Mapping[Key, Truth], reasons: Mapping[Key, tuple[Unmet, ...]]) -> Iterator[str]:
+    whole = reasons.get((name, "", ""), ())
+    if whole:
+        yield f"- lacks {_lacks(whole)}"
+    for key, truth in truths.items():
+        if key[0] == name and truth is False:
+            yield f"- {key[1]} {key[2]}: {_lacks(reasons.get(key, ()))}"
+        elif key[0] == name and truth is None:
+            yield f"? {key[1]} {key[2]}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else str(value)
+
+
+# ---- what is summed up -------------------------------------------------------------------------------------------------------
+
+
+def _cpu_models(report: Report) -> Iterator[str]:
+    listed = models(report).values()
+    if not listed:
+        return
+    count = Counter(model.usable for model in listed)
+    yield f"{count['yes']} of {len(listed)} usable" + (f", {count['unknown']} unknown" if count["unknown"] else "")
+    blockers = Counter(blocker for model in listed for blocker in model.blockers)
+    if blockers:
+        yield f"- blocked most often by {', '.join(f'{name} ({times})' for name, times in blockers.most_common(_BLOCKERS))}"
+
+
+def _host_cpu(report: Report) -> Iterator[str]:
+    model = host_model(report)
+    if model is not None:
+        yield " ".join(filter(None, ("host-model", model.model, model.vendor)))
+    offered = [name for name, there in report.host_features if there]
+    lacking = [name for name, there in report.host_features if not there]
+    if offered:
+        yield f"offers {' '.join(offered)}"
+    if lacking:
+        yield f"- lacks {' '.join(lacking)}"
+
+
+def _loaders(report: Report) -> Iterator[str]:
+    files = loaders(report)
+    if files:
+        yield f"{sum(files.values())} of {len(files)} there"
+    yield from (f"- {path}" for path, there in files.items() if not there)
+
+
+# ---- lines -------------------------------------------------------------------------------------------------------------------
+
+
+def _row(name: str, texts: Iterable[str]) -> Iterator[str]:
+    """`name` beside the first text, the others below it."""
+    label = f"  {name}"
+    for text in texts:
+        yield from _wrapped(f"{label} ".ljust(_INDENT), text)
+        label = ""
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    """`text` beside `label`, folded; what a terminal would act on instead of showing it becomes `?`."""
+    shown = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    return wrap(shown, WIDTH, initial_indent=label, subsequent_indent=" " * (_INDENT + 2), break_on_hyphens=False) or [
+        label.rstrip()
+    ]

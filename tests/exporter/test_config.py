@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from domcaps_exporter.config import LIMIT, ConfigError, claim, load, located
+from domcaps_exporter.errors import SettingError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "domcaps.yaml"
+
+
+def test_sections_come_out_as_they_were_written(file: Path) -> None:
+    file.write_text("drivers:\n  qemu:\n    machines: [q35, pc]\n  xen: {}\n  bhyve:\n")
+    assert load(file) == {"qemu": {"machines": ["q35", "pc"]}, "xen": {}, "bhyve": {}}
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "drivers:\n", "drivers: {}\n"])
+def test_a_file_that_says_nothing_sets_nothing(file: Path, text: str) -> None:
+    file.write_text(text)
+    assert load(file) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        pytest.param("targets: {}\n", "targets: no such key; allowed: drivers", id="unknown key"),
+        pytest.param("drivers: [qemu]\n", "drivers: found ['qemu'], expected a mapping", id="list for a mapping"),
+        pytest.param("drivers:\n  qemu: q35\n", "drivers.qemu: found 'q35', expected a mapping", id="word for a section"),
+        pytest.param("drivers:\n  qemu:\n    1: x\n", "drivers.qemu: found the key 1, expected a word", id="number for a key"),
+        pytest.param("drivers:\n  on: {}\n", "drivers: found the key True, expected a word", id="YAML's idea of a boolean"),
+        pytest.param("just words\n", "the file: found 'just words', expected a mapping", id="no mapping at all"),
+        pytest.param("drivers: {}\ndrivers: {}\n", "line 2: the key 'drivers' stands twice", id="repeated key"),
+        pytest.param("drivers:\n  qemu: {a: {b: 1, b: 2}}\n", "line 2: the key 'b' stands twice", id="repeated key deep down"),
+        pytest.param("drivers:\n  qemu: [\n", "line 3: expected the node content", id="not YAML"),
+        pytest.param("drivers:\n\tqemu: {}\n", "line 2: found character '\\t'", id="a tab"),
+        pytest.param("a: &x [1]\nb: *x\n", "line 2: aliases (*name) are not allowed", id="alias"),
+        pytest.param("a: &x [*x]\n", "aliases (*name) are not allowed", id="alias of itself"),
+        pytest.param("drivers: {<<: {qemu: {}}}\n", "line 1: could not determine a constructor", id="merge key"),
+        pytest.param("drivers: !!python/object/apply:os.getcwd []\n", "could not determine a constructor", id="python object"),
+        pytest.param("? [1, 2]\n: x\n", "a key must be a word", id="list for a key"),
+        pytest.param("drivers: {}\n---\ndrivers: {}\n", "line 2: but found another document", id="two documents"),
+        pytest.param("drivers: 2026-99-99\n", "not YAML: month must be in 1..12", id="impossible date"),
+        pytest.param("drivers: \0\n", "not YAML: unacceptable character #x0000", id="NUL"),
+        pytest.param("[" * 5000, "nested too deeply", id="depth bomb"),
+        pytest.param("# " + "x" * LIMIT, f"larger than {LIMIT} bytes", id="too large"),
+    ],
+)
+def test_a_file_that_is_not_understood_is_refused_with_its_place(file: Path, text: str, complaint: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert complaint in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_refused(file: Path) -> None:
+    file.write_bytes(b"drivers: \xff\xfe")
+    with pytest.raises(ConfigError, match="not YAML: "):
+        load(file)
+
+
+def test_a_missing_file_is_named(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"domcaps\.yaml: cannot be read: No such file or directory"):
+        load(file)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+
+
+def test_a_section_that_no_driver_reads_is_refused(file: Path) -> None:
+    claim(file, ["qemu"], ["qemu", "xen"])
+    with pytest.raises(ConfigError, match=r"drivers\.qmeu: no installed plugin brings this driver; there are: qemu, xen"):
+        claim(file, ["qemu", "qmeu"], ["xen", "qemu"])
+
+
+def test_a_drivers_own_complaint_gets_the_file_and_the_full_key(file: Path) -> None:
+    error = located(file, "qemu", SettingError("machines", "found 7, expected a list of names"))
+    assert str(error) == f"{file}: drivers.qemu.machines: found 7, expected a list of names"

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from domcaps_exporter.model import (
+    Cpu,
+    CpuMode,
+    CpuModel,
+    Document,
+    Element,
+    Enum,
+    Failure,
+    HostModel,
+    Identity,
+    Outcome,
+    Report,
+    Unmet,
+    Verdict,
+)
+from domcaps_exporter.show import WIDTH, as_json, table
+
+IDENTITY = Identity("/usr/bin/qemu-system-x86_64", "x86_64", "q35", "kvm")
+MODELS = (
+    CpuModel("EPYC", "no", blockers=("sse4a", "xsavec")),
+    CpuModel("Opteron_G3", "no", blockers=("sse4a",)),
+    CpuModel("qemu64", "yes"),
+    CpuModel("odd"),
+)
+DOCUMENT = Document(
+    "kvm",
+    "x86_64",
+    path="/usr/bin/qemu-system-x86_64",
+    machine="pc-q35-7.2",
+    vcpus_max=288,
+    children=(
+        Cpu(
+            (
+                CpuMode("host-model", True, host_model=HostModel("Skylake-Client-IBRS", vendor="Intel")),
+                CpuMode("custom", True, models=MODELS),
+            )
+        ),
+        Element(
+            "devices",
+            children=(
+                Element("hostdev", (("supported", "yes"),), children=(Enum("mode", ("subsystem",)), Enum("pciBackend", ()))),
+            ),
+        ),
+        Element(
+            "features",
+            children=(
+                Element("genid", (("supported", "yes"),)),
+                Element("sev", (("supported", "no"),)),
+                Element("sgx", (("supported", "yes"),), children=(Element("section_size", (("unit", "KiB"),), "1048576"),)),
+            ),
+        ),
+    ),
+)
+VERDICTS = (
+    Verdict("hostdev", "mode", "subsystem", True),
+    Verdict("hostdev", "pciBackend", "vfio", False, (Unmet("iommu-groups", "refuses"), Unmet("dev-vfio", "accepts"))),
+    Verdict("hostdev", "pciBackend", "xen", None),
+)
+REPORT = Report(
+    IDENTITY,
+    Verdict("guest", "", "", True),
+    DOCUMENT,
+    VERDICTS,
+    loaders=(("/usr/share/OVMF/OVMF_CODE_4M.fd", True), ("/usr/share/OVMF/GONE.fd", False)),
+    version="7.2.17",
+    canonical="pc-q35-7.2",
+    host_features=(("vmx", True), ("invtsc", False)),
+    notes=("the descriptor 50-broken.json is not JSON",),
+)
+
+
+def shown(report: Report) -> str:
+    return table([Outcome("qemu", (report,))])
+
+
+def test_a_report_begins_with_who_was_asked_about_what() -> None:
+    lines = shown(REPORT).splitlines()
+    assert lines[0] == "qemu: x86_64 q35 (pc-q35-7.2) kvm"
+    assert lines[1].split() == ["emulator", "/usr/bin/qemu-system-x86_64", "7.2.17"]
+    assert lines[2].split() == ["guest", "yes,", "up", "to", "288", "vcpus"]
+
+
+def test_what_is_missing_stands_below_what_is_there_with_its_reasons() -> None:
+    lines = [line.strip() for line in shown(REPORT).splitlines()]
+    place = lines.index("hostdev           mode: subsystem")
+    assert lines[place + 1] == "- pciBackend vfio: iommu-groups, (dev-vfio)"
+    assert lines[place + 2] == "? pciBackend xen"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "genid             yes",
+        "sev               no",
+        "sgx               section_size 1073741824",
+        "cpu models        1 of 4 usable, 1 unknown",
+        "                  - blocked most often by sse4a (2), xsavec (1)",
+        "host cpu          host-model Skylake-Client-IBRS Intel",
+        "                  offers vmx",
+        "                  - lacks invtsc",
+        "firmware files    1 of 2 there",
+        "                  - /usr/share/OVMF/GONE.fd",
+        "note              the descriptor 50-broken.json is not JSON",
+    ],
+)
+def test_each_kind_of_finding_has_its_row(row: str) -> None:
+    assert f"  {row}" in shown(REPORT).splitlines()
+
+
+def test_a_guest_that_cannot_run_says_what_it_lacks() -> None:
+    report = Report(IDENTITY, Verdict("guest", "", "", False, (Unmet("dev-kvm", "refuses"),)))
+    assert "  guest             no: dev-kvm\n" in shown(report)
+
+
+def test_an_element_that_is_refused_as_a_whole_says_why() -> None:
+    verdicts = (Verdict("sev", "", "", False, (Unmet("dev-sev", "refuses"),)),)
+    report = Report(IDENTITY, Verdict("guest", "", "", True), DOCUMENT, verdicts)
+    assert "  sev               no\n                    - lacks dev-sev\n" in shown(report)
+
+
+def test_a_driver_that_only_has_documents_is_shown_too() -> None:
+    report = Report(IDENTITY, Verdict("guest", "", "", None), DOCUMENT)
+    assert "  hostdev           mode: subsystem\n" in shown(report)
+    assert "  guest             unknown, up to 288 vcpus\n" in shown(report)
+
+
+def test_a_driver_without_an_answer_says_why() -> None:
+    assert table([Outcome("xen", failure=Failure("absent", "no /proc/xen"))]) == "xen: no answer (absent): no /proc/xen\n"
+
+
+def test_no_line_is_wider_than_the_terminal() -> None:
+    lacks = tuple(Unmet(f"qemu-device:a-rather-long-name-{number}", "refuses") for number in range(20))
+    path = "/opt/" + "x" * 200
+    verdicts = (
+        *(Verdict("e" * 30, "enum", f"value{number}", True) for number in range(99)),
+        Verdict("disk", "bus", "ufs", False, lacks),
+    )
+    report = Report(Identity(path, "x86_64", "q35", "kvm"), Verdict("guest", "", "", True), None, verdicts, version="10.0.2")
+    assert max(map(len, shown(report).splitlines())) <= WIDTH
+
+
+def test_what_a_terminal_would_obey_is_not_printed() -> None:
+    report = Report(Identity("/bin/\x1b[2Jqemu\udc80", "x86_64", "", "kvm"), Verdict("guest", "", "", True))
+    assert "/bin/?[2Jqemu?" in shown(report)
+
+
+def test_json_holds_everything_but_the_facts() -> None:
+    (driver,) = json.loads(as_json([Outcome("qemu", (REPORT,), duration=0.25, finished=1.5)]))
+    assert (driver["driver"], driver["failure"], driver["duration_seconds"], driver["finished"]) == ("qemu", None, 0.25, 1.5)
+    assert driver["reports"][0]["verdicts"][1]["unmet"][0] == {"prerequisite": "iommu-groups", "libvirt": "refuses"}
+    assert driver["reports"][0]["document"]["children"][0]["modes"][1]["models"][0]["blockers"] == ["sse4a", "xsavec"]
+    assert "facts" not in driver
+
+
+def test_json_names_the_reason_of_a_failure() -> None:
+    (driver,) = json.loads(as_json([Outcome("qemu", failure=Failure("timeout", "no answer within 30 s"))]))
+    assert driver["failure"] == {"reason": "timeout", "text": "no answer within 30 s"}
