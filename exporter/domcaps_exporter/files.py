@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
 
 from domcaps_exporter.permission import may
 from domcaps_exporter.rootfs import Paths
@@ -17,13 +16,13 @@ LIMIT = 4 * 1024 * 1024
 """The largest answer, in bytes."""
 
 
-def head(path: Path, size: int) -> bytes:
+def head(path: str, size: int) -> bytes:
     """At most the first `size` bytes of a regular file.
 
     What is not regular is refused before it is opened (opening a watchdog's device arms it), and once more after it, should it
     have been exchanged meanwhile; O_NONBLOCK keeps a FIFO from waiting for its writer even then.
     """
-    _insist_on_regular(path.stat())
+    _insist_on_regular(os.stat(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         _insist_on_regular(os.fstat(descriptor))
@@ -64,18 +63,18 @@ class Files:
 
     def entries(self, path: str) -> bytes:
         """A directory's names, sorted by their bytes, joined by NUL."""
-        return b"\0".join(sorted(os.fsencode(entry.name) for entry in self._paths.real(path).iterdir()))
+        return b"\0".join(sorted(os.listdir(os.fsencode(self._paths.real(path)))))
 
     def exists(self, path: str) -> bytes:
         """`file`, `directory`, `device` or `other`."""
-        return _kind(self._paths.real(path).stat()).encode()
+        return _kind(os.stat(self._paths.real(path))).encode()
 
     def stat(self, path: str) -> bytes:
         """What changes when the file does, blank-separated: type, device, inode, size, mtime, ctime, mode, owner, device number.
 
         procfs and sysfs make up inodes, sizes and times whenever the kernel needs the memory, so `-` stands in their place there.
         """
-        found = self._paths.real(path).stat()
+        found = os.stat(self._paths.real(path))
         made_up = path.startswith(("/proc/", "/sys/"))
         moving = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         shown = ("-",) * len(moving) if made_up else moving

@@ -104,6 +104,9 @@ _FAMILIES = {
     "domcaps_machine_type_vcpus_max": _Family("How many vCPUs a machine type can have, from the emulator.", _EMULATOR),
 }
 
+NAMES = tuple(_FAMILIES)
+"""Every family that documents can make, those on request included."""
+
 
 class _Sample(NamedTuple):
     family: str

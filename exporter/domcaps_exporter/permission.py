@@ -12,7 +12,6 @@ import pwd
 import stat
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 _BITS = {"r": 4, "w": 2, "rw": 6}
@@ -37,7 +36,7 @@ class Person:
     gids: frozenset[int]
 
 
-def may(path: Path, mode: str, user: str) -> bool:
+def may(path: str, mode: str, user: str) -> bool:
     """May `user` open `path` for `mode` (`r`, `w` or `rw`)? An empty user is the exporter's own, with the rights it has now.
 
     Raises:
@@ -46,7 +45,7 @@ def may(path: Path, mode: str, user: str) -> bool:
     """
     if mode not in _BITS:
         raise ValueError(f"the mode is r, w or rw, not {mode!r}")
-    found = path.stat()
+    found = os.stat(path)
     if not user:
         return os.access(path, _BITS[mode], effective_ids=True)
     person = person_named(user)
@@ -77,7 +76,7 @@ def read_acl(data: bytes) -> tuple[Entry, ...]:
     return tuple(Entry(*fields) for fields in struct.iter_unpack("<HHI", data[4:]))
 
 
-def _entries(path: Path, found: os.stat_result) -> tuple[Entry, ...]:
+def _entries(path: str, found: os.stat_result) -> tuple[Entry, ...]:
     """The file's ACL, or its mode in the form of one. Linux ignores an ACL whose mask (the mode's group bits) is empty."""
     try:
         if found.st_mode & stat.S_IRWXG:

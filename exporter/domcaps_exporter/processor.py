@@ -6,7 +6,6 @@ import ctypes
 import mmap
 import os
 import platform
-from pathlib import Path
 
 from domcaps_exporter.files import head
 from domcaps_exporter.model import ABSENT, Answer, Refusal
@@ -31,7 +30,7 @@ _CPUID = bytes.fromhex(
 )
 
 
-def first_processor(cpuinfo: Path) -> bytes:
+def first_processor(cpuinfo: str) -> bytes:
     """The first paragraph of the file `cpuinfo` (at most 8 KiB of it: a big host's file has megabytes and takes long to make)."""
     paragraph = head(cpuinfo, _HEAD).partition(b"\n\n")[0]
     return b"".join(line for line in paragraph.splitlines(keepends=True) if not line.startswith(_MOVING))

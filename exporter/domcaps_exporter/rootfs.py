@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 _LINKS = 40
 """How many symbolic links one path may take, as in Linux."""
@@ -23,15 +22,15 @@ class Paths:
     procfs: str = "/proc"
     sysfs: str = "/sys"
 
-    def real(self, path: str) -> Path:
+    def real(self, path: str) -> str:
         """Where the host's `path` is for this process, its symbolic links followed within the host.
 
         Raises:
             OSError: it is not there, cannot be followed, or is a loop of links (ELOOP).
             ValueError: it is not absolute.
         """
-        if self == Paths() and path.startswith("/"):
-            return Path(path)  # the kernel follows the links itself
+        if (self.rootfs, self.procfs, self.sysfs) == ("/", "/proc", "/sys") and path.startswith("/"):
+            return path  # the kernel follows the links itself
         return self._placed(self.resolved(path))
 
     def resolved(self, path: str) -> str:
@@ -60,14 +59,14 @@ class Paths:
 
     def _link(self, names: list[str]) -> str | None:
         try:
-            return str(self._placed("/" + "/".join(names)).readlink())
+            return os.readlink(self._placed("/" + "/".join(names)))
         except OSError as error:
             if error.errno == errno.EINVAL:  # there, and no link
                 return None
             raise
 
-    def _placed(self, path: str) -> Path:
+    def _placed(self, path: str) -> str:
         for mount, place in (("/proc", self.procfs), ("/sys", self.sysfs)):
             if path == mount or path.startswith(mount + "/"):
-                return Path(place + path[len(mount) :])
-        return Path(self.rootfs + path)
+                return place + path[len(mount) :]
+        return self.rootfs + path

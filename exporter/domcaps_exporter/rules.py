@@ -56,6 +56,7 @@ class Parsed:
 
     def __init__(self) -> None:
         self._forms: dict[tuple[Hashable, ...], tuple[tuple[bytes, ...], Any]] = {}
+        self.memos: dict[Hashable, tuple[tuple[tuple[Question, Answer | None], ...], Any]] = {}
 
     def form(self, question: Question, answer: bytes, parse: Callable[[bytes], T]) -> T:
         """`parse(answer)`, or what it was when this question last had this answer.
@@ -84,19 +85,36 @@ class Parsed:
 
 
 class View:
-    """Facts as rules see them; `missed` collects what was asked for and is not there."""
+    """Facts as rules see them; `used` collects what was looked at, there or not."""
 
     def __init__(self, facts: Facts, parsed: Parsed | None = None) -> None:
         self.facts = facts
-        self.missed: set[Question] = set()
+        self.used: set[Question] = set()
         self._parsed = Parsed() if parsed is None else parsed
+
+    @property
+    def missed(self) -> frozenset[Question]:
+        """What was looked at and is not there."""
+        return frozenset(self.used - self.facts.keys())
 
     def answer(self, question: Question) -> Answer | None:
         """The answer, a refusal, or None where the facts do not hold the question."""
-        if question not in self.facts:
-            self.missed.add(question)
-            return None
-        return self.facts[question]
+        self.used.add(question)
+        return self.facts.get(question)
+
+    def memo(self, key: Hashable, make: Callable[[], T]) -> T:
+        """`make()`, or what it was when last all that it looks at was answered the same. `key` says which `make` it is."""
+        known = self._parsed.memos.get(key)
+        if known is None or any(self.facts.get(question) != answer for question, answer in known[0]):
+            before, self.used = self.used, set()
+            made = make()
+            known = tuple((question, self.facts.get(question)) for question in self.used), made
+            self.used |= before
+            self._parsed.memos[key] = known
+        else:
+            self.used.update(question for question, _ in known[0])
+        kept: T = known[1]
+        return kept
 
     def form(self, question: Question, parse: Callable[[bytes], T]) -> T | Refusal | None:
         """The parsed answer, a refusal, or None where the facts do not hold the question.
@@ -144,18 +162,21 @@ def gather(
     understand: Callable[[View], object],
     ask: Callable[[frozenset[Question]], Facts],
     parsed: Parsed | None = None,
+    known: Facts | None = None,
 ) -> Facts:
     """Ask what `understand` needs: evaluate over what is known, ask what was missed, and again until nothing is missed.
 
     `ask` may answer a part of what it is asked for, the cheap questions first; when it answers none, the rest stays unknown.
+    `known`: what was just asked and is taken as answered. What nothing looks at any more is left out of the facts.
     """
-    facts: dict[Question, Answer] = {}
+    facts: dict[Question, Answer] = dict(known or {})
     while True:
         view = View(facts, parsed)
         understand(view)
-        answers = ask(frozenset(view.missed)) if view.missed else {}
+        missed = view.missed
+        answers = ask(missed) if missed else {}
         if not answers:
-            return facts
+            return {question: answer for question, answer in facts.items() if question in view.used}
         facts.update(answers)
 
 
@@ -276,7 +297,13 @@ class _Judged:
     unmet: tuple[Unmet, ...]
 
 
+_GRANTED = _Judged(listed=True, supported=True, unmet=())
+"""What needs nothing."""
+
+
 def _judge(needs: tuple[Need[W], ...], besides: tuple[Need[W], ...], world: W, profile: Version) -> _Judged:
+    if not needs and not besides:
+        return _GRANTED
     checked = [(need, need.met(world), _within(profile, need.checked)) for need in needs]
     looked = [*checked, *((need, need.met(world), False) for need in besides)]
     return _Judged(
@@ -289,7 +316,7 @@ def _judge(needs: tuple[Need[W], ...], besides: tuple[Need[W], ...], world: W, p
 def _judged(row: ValueRow[W], world: W, profile: Version) -> _Judged:
     judged = _judge(row.needs, row.besides, world, profile)
     until, earlier = row.before
-    if profile >= until:
+    if judged is _GRANTED or profile >= until:
         return judged
     listed = all(need.met(world) is True for need in earlier)
     return replace(judged, listed=listed, unmet=tuple(Unmet(one.prerequisite, _word(not listed)) for one in judged.unmet))
@@ -305,7 +332,7 @@ def _within(profile: Version, span: tuple[Version, Version]) -> bool:
 
 def _element(row: ElementRow[W], world: W, profile: Version, above: tuple[_Judged, ...]) -> tuple[Element | None, list[Verdict]]:
     judged = _judge(row.needs, row.besides, world, profile)
-    reach = (*above, judged)
+    reach = above if judged is _GRANTED else (*above, judged)
     children: list[Enum | Element] = []
     verdicts: list[Verdict] = []
     for child in row.rows:
@@ -340,13 +367,15 @@ def _child(
         inner, verdicts = _element(child, world, profile, reach)
         return (() if inner is None else (inner,)), verdicts
     judged = [(value, _judged(value, world, profile)) for value in child.values]
-    verdicts = [_verdict(element, child.name, value.value, (*reach, own)) for value, own in judged]
+    verdicts = [_verdict(element, child.name, value.value, reach if own is _GRANTED else (*reach, own)) for value, own in judged]
     listed = tuple(value.value for value, own in judged if own.listed and _within(profile, value.known))
     shown = _within(profile, child.known) and bool(listed or not child.omit_empty)
     return ((Enum(child.name, listed),) if shown else ()), verdicts
 
 
 def _verdict(element: str, enum: str, value: str, reach: tuple[_Judged, ...]) -> Verdict:
+    if not reach:
+        return Verdict(element, enum, value, True)
     unmet = dict.fromkeys(unmet for judged in reach for unmet in judged.unmet)
     return Verdict(element, enum, value, all_known([judged.supported for judged in reach]), tuple(unmet))
 
@@ -364,11 +393,6 @@ def value(
 ) -> ValueRow[W]:
     """A value, what libvirt needs to list it, what a guest needs besides, and what earlier libvirts looked at instead."""
     return ValueRow(name, needs, besides, (since, until), before)
-
-
-def always(*names: str) -> tuple[ValueRow[Any], ...]:
-    """Values that libvirt always lists."""
-    return tuple(ValueRow(name) for name in names)
 
 
 def enum(

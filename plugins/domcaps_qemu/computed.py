@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from domcaps_exporter import Element, Truth, question
 from domcaps_exporter.rules import Need, ValueRow, value
-from domcaps_qemu.world import World, reply
+from domcaps_qemu.replies import expansion, flag, number, objects, returned, text
+from domcaps_qemu.world import World
 
 
 def leaf(name: str, text: object, *attributes: tuple[str, str]) -> Element:
@@ -23,30 +25,43 @@ def loader_paths(world: World) -> tuple[Element, ...]:
 # ---- SEV ---------------------------------------------------------------------------------------------------------------------
 
 
+def registers(data: bytes) -> tuple[int, int, int, int]:
+    """CPUID's answer: EAX, EBX, ECX, EDX."""
+    eax, ebx, ecx, edx = (int.from_bytes(bytes.fromhex(word.zfill(8).decode()), "big") for word in data.split())
+    return eax, ebx, ecx, edx
+
+
 def sev_guests(world: World) -> tuple[int, int] | None:
     """How many SEV and SEV-ES guests the host's ASIDs allow: CPUID 0x8000001F, ECX the highest, EDX the lowest one without ES."""
-    registers = (world.view.text(question("cpuid", "8000001f", "0")) or "").split()
-    if len(registers) != 4:
+    told = world.view.form(question("cpuid", "8000001f", "0"), registers)
+    if not isinstance(told, tuple):
         return None
-    highest, lowest = int(registers[2], 16), int(registers[3], 16)
+    _, _, highest, lowest = told
     return (highest - lowest + 1, lowest - 1) if highest and lowest else (0, 0)
 
 
 def sev_numbers(world: World) -> tuple[Element, ...]:
     """The children of `<sev>`."""
-    answer = world.here(reply, "query-sev-capabilities")
-    if answer is None or answer.value is None:
+    told = world.here(_sev, "query-sev-capabilities")
+    if not told:
         return ()
-    told: Mapping[str, Any] = answer.value
+    bit, reduced, cpu0_id = told
     guests, es_guests = sev_guests(world) or (0, 0)
-    cpu0_id = (leaf("cpu0Id", told["cpu0-id"]),) if "cpu0-id" in told and world.profile >= (10, 0) else ()
     return (
-        leaf("cbitpos", int(told["cbitpos"])),
-        leaf("reducedPhysBits", int(told["reduced-phys-bits"])),
+        leaf("cbitpos", bit),
+        leaf("reducedPhysBits", reduced),
         leaf("maxGuests", guests),
         leaf("maxESGuests", es_guests),
-        *cpu0_id,
+        *((leaf("cpu0Id", cpu0_id),) if cpu0_id is not None and world.profile >= (10, 0) else ()),
     )
+
+
+def _sev(line: bytes) -> tuple[int, int, str | None] | tuple[()]:
+    """query-sev-capabilities: the C-bit's position, the bits it costs, and the first processor's identifier (since 7.1)."""
+    told = returned(line)
+    if told is None:
+        return ()
+    return number(told["cbitpos"]), number(told["reduced-phys-bits"]), text(told["cpu0-id"]) if "cpu0-id" in told else None
 
 
 def sev_es_slots(world: World) -> Truth:
@@ -64,23 +79,42 @@ def sev_slots(world: World) -> Truth:
 # ---- SGX ---------------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Sgx:
+    """query-sgx-capabilities: (name, is it there) of each part, and (node, bytes) of each section, None before QEMU 7.0."""
+
+    parts: tuple[tuple[str, bool], ...]
+    sections: tuple[tuple[int, int], ...] | None
+    size: int | None
+
+
+def _sgx(line: bytes) -> Sgx | tuple[()]:
+    told = returned(line)
+    if told is None:
+        return ()
+    parts = tuple((name, flag(told[name])) for name in ("flc", "sgx1", "sgx2"))
+    sections = (
+        tuple((number(one["node"]), number(one["size"])) for one in objects(told["sections"])) if "sections" in told else None
+    )
+    return Sgx(parts, sections, number(told["section-size"]) if "section-size" in told else None)
+
+
 def sgx_sections(world: World) -> Truth:
     """Does QEMU tell this host's EPC sections (since 7.0)?"""
-    answer = world.here(reply, "query-sgx-capabilities")
-    return None if answer is None else answer.value is not None and "sections" in answer.value
+    told = world.here(_sgx, "query-sgx-capabilities")
+    return None if told is None else isinstance(told, Sgx) and told.sections is not None
 
 
 def sgx_numbers(world: World) -> tuple[Element, ...]:
     """The children of `<sgx>`; sizes in KiB."""
-    answer = world.here(reply, "query-sgx-capabilities")
-    if answer is None or answer.value is None:
+    told = world.here(_sgx, "query-sgx-capabilities")
+    if not told or told.sections is None:
         return ()
-    told: Mapping[str, Any] = answer.value
-    sections = [(int(one["node"]), int(one["size"]) // 1024) for one in told["sections"]]
-    whole = int(told["section-size"]) // 1024 if "section-size" in told else sum(size for _, size in sections)
-    flags = tuple(leaf(name, "yes" if told[name] else "no") for name in ("flc", "sgx1", "sgx2"))
     kib = ("unit", "KiB")
+    sections = [(node, size // 1024) for node, size in told.sections]
+    whole = sum(size for _, size in sections) if told.size is None else told.size // 1024
     parts = tuple(Element("section", (("node", str(node)), ("size", str(size)), kib)) for node, size in sections)
+    flags = tuple(leaf(name, "yes" if there else "no") for name, there in told.parts)
     return (*flags, leaf("section_size", whole, kib), Element("sections", children=parts))
 
 
@@ -95,11 +129,11 @@ _HYPERV_11 = ("emsr_bitmap", "xmm_input")
 
 def hyperv_answer(world: World) -> Mapping[str, Any] | None:
     """The host CPU's properties with all enlightenments passed through; empty where QEMU refused, None where nobody knows."""
+    if not world.guest.accelerated:
+        return {}
     asked = {"model": {"name": "host", "props": {"hv-passthrough": True, "migratable": False}}, "type": "full"}
-    answer = world.here(reply, "query-cpu-model-expansion", **asked)
-    if answer is None:
-        return None
-    return answer.value["model"]["props"] if answer.error is None else {}
+    told = world.here(expansion, "query-cpu-model-expansion", **asked)
+    return None if told is None else told["props"] if told else {}
 
 
 def _hyperv(name: str) -> Need[World]:
@@ -108,6 +142,8 @@ def _hyperv(name: str) -> Need[World]:
         if told is None:
             return None
         found = told.get(f"hv-{name}", told.get(f"hv-{name.replace('_', '-')}"))
+        if name == "spinlocks" and isinstance(found, bool):
+            return False  # it is a number of retries
         return found > 0 if isinstance(found, int) else isinstance(found, str)
 
     return Need(f"qemu-hyperv:{name}", met)

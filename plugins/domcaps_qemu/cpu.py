@@ -15,7 +15,7 @@ from domcaps_qemu.host_model import asked, expanded, host_model_ppc64, host_mode
 PHYSICAL_ADDRESSES: Version = (9, 3)
 """Since then the host model says how many bits a physical address has (some time between 9.0 and 11.3)."""
 
-PASSTHROUGH_ONLY = frozenset(f"s390-ccw-virtio-2.{minor}" for minor in (4, 5, 6, 7))
+PASSTHROUGH_ONLY = tuple(f"s390-ccw-virtio-2.{minor}" for minor in (4, 5, 6, 7))
 """s390's machines whose KVM guests can have the host's CPU and no other."""
 
 Reply = Mapping[str, Any]
@@ -28,7 +28,7 @@ class CpuFacts:
 
     Attributes:
         arch: libvirt's name of the architecture that is asked for; `target`: the emulator's own.
-        machine: canonical; `virttype`: kvm, hvf or qemu; `native`: can this host's CPU run the emulator's code?
+        passthrough_only: is it a KVM guest on one of the machines named above? `virttype`: kvm, hvf or qemu; `native`: can this host's CPU run the emulator's code?
         definitions: query-cpu-definitions under this virttype's accelerator; empty where QEMU has none, None where nobody knows.
         expansion: the `model` of query-cpu-model-expansion: of `host` under the first launch, of `max` under a launch that must
             emulate; static, or on x86 without `unavailable_features` full of the static one. None where QEMU refused.
@@ -43,7 +43,7 @@ class CpuFacts:
 
     arch: str
     target: str
-    machine: str
+    passthrough_only: bool
     virttype: str
     native: bool
     profile: Version
@@ -75,7 +75,7 @@ class CpuSection:
 def cpu_section(facts: CpuFacts) -> CpuSection:
     """What libvirt says of the CPU. A mode about which nobody knows is written as not supported, and is None among the truths."""
     passthrough = facts.accelerated and facts.native
-    if facts.virttype == "kvm" and facts.machine in PASSTHROUGH_ONLY:
+    if facts.passthrough_only:
         modes = (_passthrough(facts, passthrough), *(CpuMode(name, False) for name in ("maximum", "host-model", "custom")))
         return CpuSection(modes, {mode.name: mode.supported for mode in modes})
     own = _host_model(facts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from domcaps_exporter.model import CpuModel, Truth
@@ -65,12 +66,17 @@ class Definition:
         return None if self.blockers is None else not self.blockers
 
 
-def spelling(arch: str, feature: str, profile: Version) -> str:
-    """libvirt's name of a feature that QEMU calls `feature`."""
+@cache
+def spellings(arch: str, profile: Version) -> Mapping[str, str]:
+    """QEMU's names of features → libvirt's, where they differ."""
     if FAMILIES.get(arch) != "x86":
-        return feature
-    later = _LATER_SPELLINGS.get(feature) if profile >= LATER_NAMES else None
-    return later or _SPELLINGS.get(feature, feature)
+        return {}
+    return _SPELLINGS | _LATER_SPELLINGS if profile >= LATER_NAMES else _SPELLINGS
+
+
+def spelling(arch: str, feature: str, profile: Version) -> str:
+    """libvirt's name of a feature of QEMU's."""
+    return spellings(arch, profile).get(feature, feature)
 
 
 def read_definitions(
@@ -79,14 +85,15 @@ def read_definitions(
     """What query-cpu-definitions returned, in its order; `arch` is the emulator's."""
     ppc = _known(arch, cpu_map, profile) if FAMILIES.get(arch) == "ppc64" else None
     upper = {name.lower(): name for name in ppc or ()}
-    return tuple(_definition(entry, arch, upper, profile) for entry in reply)
+    spelt = spellings(arch, profile)
+    return tuple(_definition(entry, upper, spelt) for entry in reply)
 
 
-def _definition(entry: Mapping[str, Any], arch: str, upper: Mapping[str, str], profile: Version) -> Definition:
+def _definition(entry: Mapping[str, Any], upper: Mapping[str, str], spelt: Mapping[str, str]) -> Definition:
     name, missing = str(entry["name"]), entry.get("unavailable-features")
     return Definition(
         upper.get(name.lower(), name),
-        None if missing is None else tuple(spelling(arch, str(feature), profile) for feature in missing),
+        None if missing is None else tuple(spelt.get(feature, feature) for feature in map(str, missing)),
         bool(entry.get("deprecated", False)),
         entry.get("alias-of"),
     )

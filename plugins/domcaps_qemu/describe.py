@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from domcaps_exporter import Document, Identity, Report, Verdict, question
+from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Verdict, question
 from domcaps_exporter.rules import Version, View, evaluate
 from domcaps_qemu.emulators import Emulator, emulators, host_arch
+from domcaps_qemu.firmware import descriptors_of
 from domcaps_qemu.guests import guests
 from domcaps_qemu.libvirt import installed
 from domcaps_qemu.machines import Machine
-from domcaps_qemu.processor import processor
+from domcaps_qemu.processor import Processor, processor
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.table import AFTER_CPU, OS_AND_MEMORY
-from domcaps_qemu.world import Guest, World
+from domcaps_qemu.world import ACCELERATED, BINARY, Guest, World
 
 NEWEST: Version = (12, 8)
 """The newest libvirt whose words the table knows: the profile where no libvirt is installed."""
@@ -26,30 +27,50 @@ NEWEST: Version = (12, 8)
 
 def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     """One report per kind of guest."""
-    profile = wanted.profile or installed(view) or NEWEST
     host = host_arch(view) or ""
+    profile = wanted.profile or installed(view, host) or NEWEST
+    descriptors = descriptors_of(view)
     for emulator in emulators(view, wanted):
+        spoken: list[tuple[World, Words]] = []
         for guest, machine, verdict in guests(view, emulator, wanted, host, profile):
-            yield _report(World(view, guest, profile), emulator, machine, verdict)
+            world = World(view, guest, profile, descriptors)
+            yield _report(world, emulator, machine, verdict, _words_like_these(world, emulator, spoken))
 
 
-def _report(world: World, emulator: Emulator, machine: Machine, runs: Verdict) -> Report:
+def _words_like_these(world: World, emulator: Emulator, spoken: list[tuple[World, Words]]) -> Words:
+    """The words of an earlier guest whom the rules cannot tell from this one, else its own: most of 60 machines are alike."""
+    for other, said in spoken:
+        if other.is_like(world):
+            return said
+    said = words(world, emulator)
+    spoken.append((world, said))
+    return said
+
+
+def _report(world: World, emulator: Emulator, machine: Machine, runs: Verdict, said: Words) -> Report:
     guest = world.guest
-    said = words(world, emulator, machine)
     known = emulator.machines is not None and machine in emulator.machines
+    failures = _failures(world)
     return Report(
         identity=Identity(guest.emulator, guest.arch, guest.stable, guest.virttype),
         guest=runs,
-        document=said.document if known and _answers(emulator, guest) else None,
+        document=document(world, emulator, machine, said) if known and not failures and _answers(emulator, guest) else None,
         verdicts=said.verdicts if known else (),
         loaders=world.firmware.present(),
         version=emulator.version,
         path=world.view.text(question("resolve", guest.emulator)) or guest.emulator,
         canonical=machine.name,
         deprecated=machine.deprecated,
-        host_features=said.host_features,
-        notes=said.notes,
+        host_features=said.cpu.host_features,
+        notes=(*said.cpu.notes, *failures),
     )
+
+
+def _failures(world: World) -> tuple[str, ...]:
+    """Why this guest's QEMU left questions unanswered, each reason once. Of such a QEMU libvirt would say nothing at all."""
+    mine = {(world.guest.emulator, scope) for scope in (BINARY, ACCELERATED, world.guest.scope)}
+    answers = (answer for one, answer in world.view.facts.items() if one.kind == "qmp" and one.args[:2] in mine)
+    return tuple(dict.fromkeys(answer.text for answer in answers if isinstance(answer, Refusal)))
 
 
 def _answers(emulator: Emulator, guest: Guest) -> bool:
@@ -59,28 +80,32 @@ def _answers(emulator: Emulator, guest: Guest) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What libvirt would say of a guest, and the truth beside it."""
+    """What the rules say of a guest: libvirt's elements, and the truth beside them."""
 
-    document: Document
+    elements: tuple[Element | Cpu, ...]
     verdicts: tuple[Verdict, ...]
-    host_features: tuple[tuple[str, bool], ...]
-    notes: tuple[str, ...]
+    cpu: Processor
 
 
-def words(world: World, emulator: Emulator, machine: Machine) -> Words:
+def words(world: World, emulator: Emulator) -> Words:
     """The whole table over one guest."""
-    guest = world.guest
     before, after = evaluate(OS_AND_MEMORY, world, world.profile), evaluate(AFTER_CPU, world, world.profile)
     cpu = processor(world, emulator)
-    document = Document(
+    elements: tuple[Element | Cpu, ...] = (*before.elements, cpu.section, *after.elements)
+    return Words(elements, (*before.verdicts, *cpu.verdicts, *after.verdicts), cpu)
+
+
+def document(world: World, emulator: Emulator, machine: Machine, said: Words) -> Document:
+    """libvirt's answer."""
+    guest = world.guest
+    return Document(
         domain=guest.virttype,
         arch=guest.arch,
         path=guest.emulator,
         machine=guest.machine,
         vcpus_max=_vcpus_max(world, emulator, machine),
-        children=(*before.elements, cpu.section, *after.elements),
+        children=said.elements,
     )
-    return Words(document, (*before.verdicts, *cpu.verdicts, *after.verdicts), cpu.host_features, cpu.notes)
 
 
 def _vcpus_max(world: World, emulator: Emulator, machine: Machine) -> int | None:
@@ -89,7 +114,7 @@ def _vcpus_max(world: World, emulator: Emulator, machine: Machine) -> int | None
         return machine.cpu_max or None
     if emulator.enabled is False:
         return None  # libvirt has no machines for an accelerator that does not work
-    told = [world.view.text(question("kvm", extension)) for extension in ("66", "9")]
-    limits = [int(text) for text in told if text is not None]
+    told = [world.view.form(question("kvm", extension), int) for extension in ("66", "9")]
+    limits = [limit for limit in told if isinstance(limit, int)]
     limit = next((limit for limit in limits if limit > 0), 4 if limits else None)
     return None if limit is None else min(machine.cpu_max, limit) or None

@@ -5,14 +5,18 @@ Search order, in which the first of two names of one file wins: configured paths
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from domcaps_exporter import Question, Refusal, Truth, question
+from domcaps_exporter import Refusal, Truth, question
 from domcaps_exporter.rules import View
 from domcaps_qemu.machines import Machine, machines
+from domcaps_qemu.replies import Schema, accelerators, kvm, names, target, version
 from domcaps_qemu.settings import Wanted
-from domcaps_qemu.world import ACCELERATED, BINARY, Reply, names, reply
+from domcaps_qemu.world import ACCELERATED, BINARY
+
+T = TypeVar("T")
 
 QEMU_KVM = "/usr/libexec/qemu-kvm"
 """Where Red Hat's family puts the only emulator."""
@@ -56,6 +60,7 @@ class Emulator:
     native: bool
     compiled: Truth
     enabled: Truth
+    tells_accelerators: Truth
     tcg: Truth
     version: str
     machines: tuple[Machine, ...] | None
@@ -97,35 +102,33 @@ def _presumed(path: str, host: str | None) -> str:
 
 
 def _emulator(view: View, path: str, guess: str, host: str | None) -> Emulator:
-    told = _reply(view, path, BINARY, "query-target")
-    target = guess if told is None or told.error is not None else str(told.value["arch"])
-    target = _LIBVIRT_NAME.get(target, target)
-    kvm = _reply(view, path, ACCELERATED, "query-kvm")
-    present = None if kvm is None else kvm.error is None and bool(kvm.value["present"])
-    enabled = None if kvm is None else kvm.error is None and bool(kvm.value["enabled"])
-    version = _reply(view, path, BINARY, "query-version")
-    offered = view.form(_asked(path, BINARY, "query-machines"), machines)
-    types = view.form(_asked(path, BINARY, "qom-list-types"), names)
+    arch = _told(view, path, BINARY, "query-target", target) or guess
+    arch = _LIBVIRT_NAME.get(arch, arch)
+    schema = _told(view, path, BINARY, "query-qmp-schema", Schema)
+    present, enabled = _kvm(view, path)
+    types = _told(view, path, BINARY, "qom-list-types", names)
     return Emulator(
         path=path,
-        target=target,
-        native=native(host, target),
+        target=arch,
+        native=native(host, arch),
         compiled=present,
         enabled=enabled and present,
-        tcg="tcg-accel" in types if isinstance(types, frozenset) else None,
-        version="" if version is None or version.error is not None else _version(version),
-        machines=offered if isinstance(offered, tuple) else None,
+        tells_accelerators=None if schema is None else schema.has("query-accelerators"),
+        tcg=None if types is None else "tcg-accel" in types,
+        version=".".join(map(str, _told(view, path, BINARY, "query-version", version) or ())),
+        machines=_told(view, path, BINARY, "query-machines", machines),
     )
 
 
-def _version(told: Reply) -> str:
-    return ".".join(str(told.value["qemu"][part]) for part in ("major", "minor", "micro"))
+def _kvm(view: View, path: str) -> tuple[Truth, Truth]:
+    """Is KVM built in, and does it work? query-accelerators tells (QEMU 10.2), before it query-kvm."""
+    newer = _told(view, path, ACCELERATED, "query-accelerators", accelerators)
+    older = _told(view, path, ACCELERATED, "query-kvm", kvm)
+    if newer is None or older is None:
+        return None, None
+    return newer or older or (False, False)
 
 
-def _asked(path: str, scope: str, command: str) -> Question:
-    return question("qmp", path, scope, command)
-
-
-def _reply(view: View, path: str, scope: str, command: str) -> Reply | None:
-    form = view.form(_asked(path, scope, command), reply)
+def _told(view: View, path: str, scope: str, command: str, parse: Callable[[bytes], T]) -> T | None:
+    form = view.form(question("qmp", path, scope, command), parse)
     return None if isinstance(form, Refusal) else form

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from domcaps_exporter import Refusal, Truth, question
-from domcaps_exporter.rules import View, all_known, any_known
+from domcaps_exporter.rules import Version, View, all_known, any_known
+from domcaps_qemu.replies import Object, listing, objects, text
 
 FOLDERS = ("/usr/share/qemu/firmware", "/etc/qemu/firmware")
 """Where a system's libvirt looks; later wins."""
@@ -36,15 +37,16 @@ _MODES = frozenset(("split", "combined", "stateless"))
 class Descriptor:
     """One firmware. `loader` is the path libvirt lists; `files` is all that must be there for a guest to start.
 
-    `variables`: it keeps its variables in a device of QEMU's (`uefi-vars`) rather than in flash.
+    `variables`: it keeps its variables in a device of QEMU's (`uefi-vars`) rather than in flash; None where it says so wrongly.
     """
 
     interfaces: frozenset[str]
     features: frozenset[str]
     targets: tuple[tuple[str, tuple[str, ...]], ...]
+    device: str
     loader: str | None
     files: tuple[str, ...]
-    variables: bool
+    variables: Truth
 
     def matches(self, arch: str, machine: str) -> bool:
         """Is it meant for this guest?"""
@@ -55,26 +57,30 @@ def read(data: bytes) -> tuple[Descriptor, ...]:
     """The descriptor in a file; none for an empty file or one that libvirt passes over."""
     try:
         parsed = json.loads(data)
-        loader, files, variables = _mapping(parsed["mapping"])
-        interfaces = frozenset(parsed["interface-types"])
-        targets = tuple((_arch(target["architecture"]), tuple(map(str, target["machines"]))) for target in parsed["targets"])
-        features = frozenset(map(str, parsed["features"]))
+        device, (loader, files, variables) = text(parsed["mapping"]["device"]), _mapping(parsed["mapping"])
+        interfaces = frozenset(map(text, listing(parsed["interface-types"])))
+        targets = tuple(map(_target, objects(parsed["targets"])))
+        features = frozenset(map(text, listing(parsed["features"])))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ()
-    return (Descriptor(interfaces, features, targets, loader, files, variables),) if interfaces <= _INTERFACES else ()
+    return (Descriptor(interfaces, features, targets, device, loader, files, variables),) if interfaces <= _INTERFACES else ()
 
 
-def _mapping(mapping: dict[str, Any]) -> tuple[str | None, tuple[str, ...], bool]:
+def _target(target: Object) -> tuple[str, tuple[str, ...]]:
+    return _arch(text(target["architecture"])), tuple(map(text, listing(target["machines"])))
+
+
+def _mapping(mapping: dict[str, Any]) -> tuple[str | None, tuple[str, ...], Truth]:
     """Listed path, needed files, and whether the variables are QEMU's to keep."""
     match mapping["device"]:
         case "flash":
-            return _flash(mapping, str(mapping.get("mode", "split")))
+            return _flash(mapping, text(mapping.get("mode", "split")))
         case "kernel":
-            return None, (str(mapping["filename"]),), False
+            return None, (text(mapping["filename"]),), False
         case "memory":
-            template = mapping.get("uefi-vars", {}).get("template")
-            files = (str(mapping["filename"]), *((template,) if isinstance(template, str) else ()))
-            return files[0], files, isinstance(template, str)
+            template = mapping["uefi-vars"].get("template") if "uefi-vars" in mapping else ""
+            files = (text(mapping["filename"]), *((template,) if template and isinstance(template, str) else ()))
+            return files[0], files, "uefi-vars" in mapping if isinstance(template, str) else None
     raise ValueError(f"unknown device {mapping['device']!r}")
 
 
@@ -82,7 +88,7 @@ def _flash(mapping: dict[str, Any], mode: str) -> tuple[str, tuple[str, ...], bo
     if mode not in _MODES:
         raise ValueError(f"unknown flash mode {mode!r}")
     parts = [mapping["executable"], *([mapping["nvram-template"]] if mode == "split" else [])]
-    files = tuple(str(part["filename"]) for part in parts if str(part["format"]))
+    files = tuple(text(part["filename"]) for part in parts if text(part["format"]))
     return files[0], files, False
 
 
@@ -105,13 +111,16 @@ def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern) + r"\Z")
 
 
-class Firmware:
-    """The descriptors of a host that are meant for one guest, and what they say."""
+Descriptors: TypeAlias = tuple[tuple[Descriptor, ...], bool]
 
-    def __init__(self, view: View, arch: str, machine: str, folders: Sequence[str] = FOLDERS) -> None:
+
+class Firmware:
+    """The descriptors of a host that are meant for one guest, and what they say. `descriptors`: those of the host."""
+
+    def __init__(self, view: View, arch: str, machine: str, profile: Version, descriptors: Descriptors | None = None) -> None:
         self._view = view
-        found, self._complete = _descriptors(view, folders)
-        self.matching = tuple(one for one in found if one.matches(arch, machine))
+        found, self._complete = descriptors_of(view) if descriptors is None else descriptors
+        self.matching = tuple(one for one in found if one.matches(arch, machine) and _read_by(profile, one))
 
     def offers(self, interface: str, *features: str) -> Truth:
         """Is there a descriptor of this interface with all these features?"""
@@ -132,7 +141,7 @@ class Firmware:
 
     def variables(self) -> Truth:
         """Is there one whose variables QEMU keeps?"""
-        return self._decided([True for one in self.matching if one.variables])
+        return self._decided([True for one in self.matching if one.variables is True])
 
     def listed(self) -> tuple[str, ...]:
         """The loader paths that libvirt lists: those of the descriptors, else of its built-in list, that are there."""
@@ -159,11 +168,16 @@ class Firmware:
         return self._view.there(question("exists", path))
 
 
-def _descriptors(view: View, folders: Sequence[str]) -> tuple[tuple[Descriptor, ...], bool]:
-    """All descriptors in the order of their names, and whether every folder and file could be read."""
+def _read_by(profile: Version, one: Descriptor) -> bool:
+    """libvirt 12 no longer knows direct kernels as firmware, and refuses a store for variables without a template."""
+    return profile < (12, 0) or (one.device != "kernel" and one.variables is not None)
+
+
+def descriptors_of(view: View) -> Descriptors:
+    """All descriptors of a host in the order of their names, and whether every folder and file could be read."""
     files: dict[str, str] = {}
     complete = True
-    for folder in folders:
+    for folder in FOLDERS:
         entries = view.entries(question("list", folder))
         complete = complete and entries is not None
         files |= {name: f"{folder}/{name}" for name in entries or () if not name.startswith(".")}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
-from domcaps_exporter import Refusal, Truth, Verdict, question
-from domcaps_exporter.rules import Need, Version, View, element, enum, evaluate, value
+from domcaps_exporter import Refusal, Truth, Unmet, Verdict, question
+from domcaps_exporter.rules import Need, ValueRow, Version, View, element, enum, evaluate, value
 from domcaps_qemu.emulators import Emulator
 from domcaps_qemu.machines import STABLE, Machine, default, named
 from domcaps_qemu.settings import ALL, Wanted
@@ -19,52 +20,60 @@ _QEMU_CONF = "/etc/libvirt/qemu.conf"
 _USER = re.compile(rb'^\s*user\s*=\s*"\+?([^"\n]*)"', re.MULTILINE)
 
 
+def _user(conf: bytes) -> str:
+    found = _USER.findall(conf)
+    return found[-1].decode("utf-8", "replace") if found else ""
+
+
 def guest_user(view: View, wanted: Wanted) -> str:
     """Who runs guests: the setting, else `user` in a readable qemu.conf, else the exporter's own user (empty)."""
     if wanted.guest_user:
         return wanted.guest_user
-    conf = view.answer(question("read", _QEMU_CONF))
-    found = _USER.findall(conf) if isinstance(conf, bytes) else []
-    return found[-1].decode("utf-8", "replace") if found else ""
+    user = view.form(question("read", _QEMU_CONF), _user)
+    return user if isinstance(user, str) else ""
 
 
 def guests(view: View, emulator: Emulator, wanted: Wanted, host: str, profile: Version) -> Iterator[tuple[Guest, Machine, Verdict]]:
     """Each kind of guest with its machine and the verdict on whether it can run."""
     arch = host if emulator.native and host.startswith("ppc64") else emulator.target
-    for machine, name in _machines(emulator, wanted, host, arch, profile):
-        yield from _of_machine(view, emulator, wanted, arch, machine, name)
+    runs = {virttype: _runs(view, emulator, wanted, virttype) for virttype in ("kvm", "qemu")}
+    virttypes = wanted.virttypes or _virttypes(view, emulator, runs["kvm"])
+    for machine, offered in _machines(emulator, wanted, arch, profile).items():
+        for virttype in virttypes:
+            if virttype == "kvm" and not (emulator.native and emulator.compiled is not False):
+                continue
+            verdict = runs[virttype] if offered else _without(machine.name)
+            yield guest(view, emulator, machine, arch, virttype, profile), machine, verdict
 
 
-def _of_machine(
-    view: View, emulator: Emulator, wanted: Wanted, arch: str, machine: Machine | None, name: str
-) -> Iterator[tuple[Guest, Machine, Verdict]]:
-    chosen = machine or Machine(name, None, 0, deprecated=False, default=False)
-    kvm = _runs(view, emulator, wanted, machine is not None, name, "kvm")
-    for virttype in wanted.virttypes or _virttypes(view, emulator, kvm):
-        if virttype == "kvm" and not (emulator.native and emulator.compiled is not False):
-            continue
-        verdict = kvm if virttype == "kvm" else _runs(view, emulator, wanted, machine is not None, name, "qemu")
-        stable = chosen.alias or chosen.name
-        yield (
-            Guest(emulator.path, arch, emulator.target, chosen.name, stable, virttype, _scope(view, emulator, virttype)),
-            chosen,
-            verdict,
-        )
+def guest(view: View, emulator: Emulator, machine: Machine, arch: str, virttype: str, profile: Version) -> Guest:
+    """A guest of that kind on that emulator."""
+    return Guest(
+        emulator=emulator.path,
+        arch=arch,
+        target=emulator.target,
+        machine=machine.name,
+        stable=machine.alias or machine.name,
+        virttype=virttype,
+        scope=_scope(view, emulator, virttype),
+        # since 12.0 libvirt asks QEMU what accelerator it has, where QEMU can say; else it takes one for granted
+        accelerated=not (emulator.enabled is False and emulator.tells_accelerators is True and profile >= (12, 0)),
+    )
 
 
-def _machines(emulator: Emulator, wanted: Wanted, host: str, arch: str, profile: Version) -> Iterator[tuple[Machine | None, str]]:
-    """(machine, name asked for); no machine where one was asked for by name and is not offered."""
+def _machines(emulator: Emulator, wanted: Wanted, arch: str, profile: Version) -> dict[Machine, bool]:
+    """The machines to report on, each once, and whether the emulator offers it: one that was asked for by name may be gone."""
     offered = emulator.machines
     asked = wanted.machines.get(arch) or (wanted.machines.get("") if emulator.native else None) or ()
     if offered is None:
-        yield _UNKNOWN, ""
-    elif ALL in asked:
-        yield from ((machine, machine.name) for machine in offered)
-    elif asked:
-        yield from ((named(offered, name), name) for name in asked)
-    else:
-        usual = named(offered, STABLE.get(arch, "")) or default(offered, arch, profile)
-        yield from ((usual, usual.name),) if usual is not None else ()
+        return {_UNKNOWN: True}
+    if ALL in asked:
+        return dict.fromkeys(offered, True)
+    if asked:
+        found = {name: named(offered, name) for name in asked}
+        return {machine or replace(_UNKNOWN, name=name): machine is not None for name, machine in found.items()}
+    usual = named(offered, STABLE.get(arch, "")) or default(offered, arch, profile)
+    return {} if usual is None else {usual: True}
 
 
 def _virttypes(view: View, emulator: Emulator, kvm: Verdict) -> tuple[str, ...]:
@@ -97,14 +106,20 @@ def _kvm_works(view: View, emulator: Emulator) -> Truth:
     return emulator.enabled if emulator.enabled is True or _may_open_kvm(view, "") is True else None
 
 
-def _runs(view: View, emulator: Emulator, wanted: Wanted, offered: bool, name: str, virttype: str) -> Verdict:
+def _runs(view: View, emulator: Emulator, wanted: Wanted, virttype: str) -> Verdict:
+    if virttype == "qemu":
+        return _verdict(value("", Need("qemu-tcg", lambda one: one.tcg)), emulator)
     there = view.there(question("exists", "/dev/kvm"))
     user = guest_user(view, wanted)
-    machine: Need[Emulator] = Need(f"qemu-machine:{name}", lambda _: offered)
-    needs: dict[str, tuple[Need[Emulator], ...]] = {
-        "kvm": (machine, Need("dev-kvm", lambda _: there), Need("qemu-kvm", lambda one: _kvm_works(view, one))),
-        "qemu": (machine, Need("qemu-tcg", lambda one: one.tcg)),
-    }
+    device: Need[Emulator] = Need("dev-kvm", lambda _: there)
+    works: Need[Emulator] = Need("qemu-kvm", lambda one: _kvm_works(view, one))
     access: Need[Emulator] = Need("kvm-access", lambda _: _may_open_kvm(view, user) if there is not False else None)
-    row = value("", *needs[virttype], besides=(access,) if virttype == "kvm" else ())
+    return _verdict(value("", device, works, besides=(access,)), emulator)
+
+
+def _without(machine: str) -> Verdict:
+    return Verdict("guest", "", "", False, (Unmet(f"qemu-machine:{machine}", "refuses"),))
+
+
+def _verdict(row: ValueRow[Emulator], emulator: Emulator) -> Verdict:
     return evaluate([element("guest", enum("", row))], emulator, profile=(0, 0)).verdicts[1]

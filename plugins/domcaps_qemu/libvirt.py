@@ -7,22 +7,19 @@ import re
 from domcaps_exporter import question
 from domcaps_exporter.rules import Version, View
 
-_LIBRARIES = (
-    "/usr/lib/x86_64-linux-gnu/libvirt.so.0",
-    "/usr/lib/aarch64-linux-gnu/libvirt.so.0",
-    "/usr/lib/riscv64-linux-gnu/libvirt.so.0",
-    "/usr/lib/powerpc64le-linux-gnu/libvirt.so.0",
-    "/usr/lib/s390x-linux-gnu/libvirt.so.0",
-    "/usr/lib64/libvirt.so.0",
-    "/usr/lib/libvirt.so.0",
-)
 _SONAME = re.compile(r"libvirt\.so\.0\.(\d+)\.\d+$")
 
 
-def installed(view: View) -> Version | None:
+LIBRARY_FOLDERS = ("/usr/lib/{arch}-linux-gnu", "/usr/lib64", "/usr/lib")
+"""Where distributions put libraries; Debian by architecture."""
+
+_GNU = {"i686": "i386", "ppc64le": "powerpc64le", "armv7l": "arm"}
+
+
+def installed(view: View, arch: str) -> Version | None:
     """The installed libvirt's version, read off its library (`libvirt.so.0.11003.0` is 11.3.0); None without one."""
-    for library in _LIBRARIES:
-        found = _SONAME.search(view.text(question("resolve", library)) or "")
+    for folder in LIBRARY_FOLDERS:
+        found = _SONAME.search(view.text(question("resolve", f"{folder.format(arch=_GNU.get(arch, arch))}/libvirt.so.0")) or "")
         if found is not None:
             return int(found[1]) // 1000, int(found[1]) % 1000
     return None

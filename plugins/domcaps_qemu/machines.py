@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from domcaps_exporter.rules import Version
-from domcaps_qemu.world import reply
+from domcaps_qemu.replies import Object, entries, flag, number, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +22,16 @@ class Machine:
 
 def machines(line: bytes) -> tuple[Machine, ...]:
     """query-machines in QEMU's order, without `none`, which no guest can have."""
-    return tuple(
-        Machine(
-            str(entry["name"]),
-            entry.get("alias"),
-            int(entry.get("cpu-max", 0)),
-            bool(entry.get("deprecated", False)),
-            bool(entry.get("is-default", False)),
-        )
-        for entry in reply(line).value or ()
-        if entry["name"] != "none"
+    return tuple(_machine(entry) for entry in entries(line) if entry["name"] != "none")
+
+
+def _machine(entry: Object) -> Machine:
+    return Machine(
+        text(entry["name"]),
+        text(entry["alias"]) if "alias" in entry else None,
+        number(entry.get("cpu-max", 0)),
+        flag(entry.get("deprecated", False)),
+        flag(entry.get("is-default", False)),
     )
 
 

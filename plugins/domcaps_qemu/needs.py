@@ -11,7 +11,8 @@ from typing import Any
 
 from domcaps_exporter import Refusal, Truth, question
 from domcaps_exporter.rules import Need, all_known, any_known, presence_of
-from domcaps_qemu.world import World, reply
+from domcaps_qemu.replies import gics, listing, reply, text, version
+from domcaps_qemu.world import World
 
 Rule = Need[World]
 
@@ -65,8 +66,8 @@ fsdev_handle: Rule = Need("qemu-fsdev:handle", lambda world: _older(world, 4))
 
 def _older(world: World, major: int) -> Truth:
     """Is QEMU older than this? For what it says nothing about: the `handle` driver went with 4.0."""
-    told = world.binary(reply, "query-version")
-    return None if told is None or told.value is None else int(told.value["qemu"]["major"]) < major
+    told = world.binary(version, "query-version")
+    return None if told is None else told[0] < major
 
 
 # ---- the host's files --------------------------------------------------------------------------------------------------------
@@ -134,8 +135,8 @@ secure_x86: Rule = Need("secure-guest-host", _secure_x86)
 
 def _kvm_type(bit: int) -> Rule:
     def met(world: World) -> Truth:
-        told = world.view.answer(question("kvm", "235"))  # KVM_CAP_VM_TYPES
-        return bool(int(told) >> bit & 1) if isinstance(told, bytes) else presence_of(told)
+        told = world.view.form(question("kvm", "235"), int)  # KVM_CAP_VM_TYPES
+        return bool(told >> bit & 1) if isinstance(told, int) else presence_of(told)
 
     return Need("kvm-vm-type:tdx", met)
 
@@ -176,7 +177,7 @@ def _binary_of(data: bytes) -> tuple[tuple[str, str], ...]:
     """(type, binary) of a vhost-user descriptor (QEMU's docs/interop/vhost-user.json); none where it is not one."""
     try:
         parsed: dict[str, Any] = json.loads(data)
-        return ((str(parsed["type"]), str(parsed["binary"])),)
+        return ((text(parsed["type"]), text(parsed["binary"])),)
     except (ValueError, LookupError, TypeError, RecursionError):
         return ()
 
@@ -198,13 +199,16 @@ SWTPM = tuple(program(name) for name in ("swtpm", "swtpm_setup", "swtpm_ioctl"))
 
 
 def _capabilities(line: bytes) -> frozenset[str]:
-    return frozenset(map(str, json.loads(line)["features"]))
+    return frozenset(map(text, listing(json.loads(line)["features"])))
 
 
 def swtpm_version(feature: str) -> Rule:
     """A TPM version that swtpm_setup says it can make."""
 
     def met(world: World) -> Truth:
+        there = world.in_path("swtpm_setup")
+        if there is not True:
+            return there  # what is not there need not be tried at every scrape
         form = world.view.form(question("run", "swtpm_setup", "--print-capabilities"), _capabilities)
         return (False if form.why == "absent" else None) if isinstance(form, Refusal) else None if form is None else feature in form
 
@@ -242,15 +246,15 @@ firmware_variables: Rule = Need("firmware-descriptor:uefi-vars", lambda world: w
 # ---- what QEMU says of this host ---------------------------------------------------------------------------------------------
 
 
-def _gic(version: int) -> Rule:
+def _gic(number: int) -> Rule:
     def met(world: World) -> Truth:
-        offered = world.here(reply, "query-gic-capabilities")
+        offered = world.here(gics, "query-gic-capabilities")
         if offered is None:
             return None
-        column = {"kvm": "kernel", "qemu": "emulated"}.get(world.guest.virttype, "")
-        return any(entry["version"] == version and entry.get(column, False) for entry in offered.value or ())
+        virttype = world.guest.virttype
+        return any(one == number and {"kvm": kernel, "qemu": emulated}.get(virttype, False) for one, kernel, emulated in offered)
 
-    return Need(f"gic-v{version}", met)
+    return Need(f"gic-v{number}", met)
 
 
 gic_v2, gic_v3 = _gic(2), _gic(3)

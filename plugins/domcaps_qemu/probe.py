@@ -6,7 +6,10 @@ once; what it said is remembered while everything it depends on stands still.
 
 from __future__ import annotations
 
+import platform
 import socket
+import sysconfig
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -24,11 +27,7 @@ MODULES = (
     "/usr/lib/qemu",
     "/usr/lib64/qemu",
     "/usr/lib64/qemu-kvm",
-    "/usr/lib/x86_64-linux-gnu/qemu",
-    "/usr/lib/aarch64-linux-gnu/qemu",
-    "/usr/lib/riscv64-linux-gnu/qemu",
-    "/usr/lib/powerpc64le-linux-gnu/qemu",
-    "/usr/lib/s390x-linux-gnu/qemu",
+    f"/usr/lib/{sysconfig.get_config_var('MULTIARCH') or platform.machine()}/qemu",
 )
 """Where distributions put QEMU's loadable modules."""
 
@@ -68,6 +67,7 @@ class Qemu:
         self._executables: dict[str, str] = {}
         self._last: Facts = {}
         self._reports: tuple[Report, ...] = ()
+        self._understood: tuple[Report, ...] = ()
 
     def probe(self, host: Host) -> Facts:
         """Ask. An unchanged host is asked its last questions again, and launches nothing.
@@ -77,11 +77,12 @@ class Qemu:
             ProbeError: no emulator could be asked.
         """
         with Probe(host, self._executables) as probe:
-            if self._last and probe.ask_all(self._last) == self._last:
+            again = probe.ask_all(self._last)
+            if self._last and again == self._last:
                 return self._last
-            facts = gather(self._understand, probe.ask, self._parsed)
+            facts = gather(self._understand, probe.ask, self._parsed, again)
             probe.judge(facts)
-        self._last = facts
+        self._last, self._reports = facts, self._understood
         return facts
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
@@ -89,7 +90,7 @@ class Qemu:
         return self._reports if facts is self._last else tuple(reports(View(facts, self._parsed), self.wanted))
 
     def _understand(self, view: View) -> None:
-        self._reports = tuple(reports(view, self.wanted))
+        self._understood = tuple(reports(view, self.wanted))
 
 
 class Probe:
@@ -100,6 +101,7 @@ class Probe:
         self._answers: dict[Question, Answer] = {}
         self._monitors: dict[tuple[str, str], Monitor] = {}
         self._children: dict[tuple[str, str], Child] = {}
+        self._talks: dict[tuple[str, str], ExitStack] = {}
         self._running = ExitStack()
 
     def __enter__(self) -> Probe:
@@ -166,7 +168,9 @@ class Probe:
             talks[emulator, ACCELERATED if scope == BINARY else scope].append(one)
         for (emulator, accelerator), asked in talks.items():
             self._monitor(emulator, accelerator).say([one.args[2] for one in asked])
-        exchange(self._monitors.values(), self._host.deadline)
+        exchange(self._monitors.values(), self._patience())
+        for key in talks:
+            self._give_up(key)
         for (emulator, _), child in self._children.items():
             self._executables[emulator] = child.exe or emulator
         return {one: answer for key, asked in talks.items() for one, answer in _heard(self._monitors[key], asked)}
@@ -182,15 +186,33 @@ class Probe:
         return self._monitors[key]
 
     def _launch(self, key: tuple[str, str], monitor: int) -> None:
+        self._talks[key] = self._running.enter_context(ExitStack())
         try:
-            self._children[key] = self._running.enter_context(self._host.launch(argv(*key, monitor), (monitor,)))
+            self._children[key] = self._talks[key].enter_context(self._host.launch(argv(*key, monitor), (monitor,)))
         except ProbeError as error:
             self._monitors[key].fail(error)
+
+    def _patience(self) -> float:
+        """Until when to listen: half of the time that is left. An emulator that hangs must not take the others' time as well."""
+        now = time.monotonic()
+        return now + (self._host.deadline - now) / 2
+
+    def _give_up(self, key: tuple[str, str]) -> None:
+        """End a QEMU that has failed; what it said on stderr is noted on its failure."""
+        monitor = self._monitors[key]
+        if monitor.failure is None:
+            return
+        try:
+            with self._talks[key]:
+                raise monitor.failure
+        except ProbeError as failure:
+            monitor.failure = failure
 
 
 def _heard(monitor: Monitor, asked: list[Question]) -> Iterator[tuple[Question, Answer]]:
     if monitor.failure is not None:
-        return ((one, Refusal("error", str(monitor.failure))) for one in asked)
+        words = "; ".join((str(monitor.failure), *getattr(monitor.failure, "__notes__", ())))
+        return ((one, Refusal("error", words)) for one in asked)
     return zip(asked, monitor.replies(len(asked)), strict=True)
 
 

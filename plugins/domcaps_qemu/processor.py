@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from domcaps_exporter import Cpu, CpuMode, Question, Refusal, Truth, Unmet, UnreadableAnswer, Verdict, question
 from domcaps_exporter.rules import any_known
-from domcaps_qemu.computed import hyperv_answer
-from domcaps_qemu.cpu import CpuFacts, cpu_section
+from domcaps_qemu.computed import hyperv_answer, registers
+from domcaps_qemu.cpu import PASSTHROUGH_ONLY, CpuFacts, cpu_section
 from domcaps_qemu.cpu_map import FAMILIES, CpuMap, read_index
 from domcaps_qemu.emulators import Emulator
 from domcaps_qemu.host_model import leaves_wanted
-from domcaps_qemu.world import ACCELERATED, EMULATED, World, reply
+from domcaps_qemu.replies import definitions, expansion
+from domcaps_qemu.world import ACCELERATED, EMULATED, World
 
 MAP_FOLDER = "/usr/share/libvirt/cpu_map"
 """Where libvirt installs its CPU map."""
@@ -40,6 +41,13 @@ class Processor:
 
 def processor(world: World, emulator: Emulator) -> Processor:
     """The CPU of one guest."""
+    guest = replace(world.guest, machine="", stable="")
+    only = guest.virttype == "kvm" and world.machine_is(*PASSTHROUGH_ONLY)
+    key = ("processor", guest, world.profile, emulator.native, emulator.enabled, only)
+    return world.view.memo(key, lambda: _processor(world, emulator))
+
+
+def _processor(world: World, emulator: Emulator) -> Processor:
     cpu_map, coming = _cpu_map(world)
     facts = _facts(world, emulator, cpu_map)
     if coming or facts.definitions is None:
@@ -108,7 +116,7 @@ def _facts(world: World, emulator: Emulator, cpu_map: CpuMap | None) -> CpuFacts
     return CpuFacts(
         arch=guest.arch,
         target=guest.target,
-        machine=guest.machine,
+        passthrough_only=guest.virttype == "kvm" and world.machine_is(*PASSTHROUGH_ONLY),
         virttype=guest.virttype,
         native=emulator.native,
         profile=world.profile,
@@ -127,8 +135,7 @@ def _facts(world: World, emulator: Emulator, cpu_map: CpuMap | None) -> CpuFacts
 
 
 def _definitions(world: World, scope: str) -> Sequence[Mapping[str, Any]] | None:
-    told = world.under(scope, reply, "query-cpu-definitions")
-    return None if told is None else told.value or ()
+    return world.under(scope, definitions, "query-cpu-definitions")
 
 
 def _knows_max(world: World, emulator: Emulator) -> Truth:
@@ -143,8 +150,8 @@ def _knows_max(world: World, emulator: Emulator) -> Truth:
 
 
 def _expansions(world: World, blocked: Truth) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
-    """libvirt expands `host` under its first launch, also where that has no KVM, and `max` under the second."""
-    name = "max" if world.guest.scope == EMULATED else "host"
+    """libvirt expands `host` under a launch that it takes for accelerated, else `max`."""
+    name = "host" if world.guest.scope == ACCELERATED and world.guest.accelerated else "max"
     if world.is_s390:
         return _expanded(world, "static", {"name": name}), None
     if not world.is_x86:
@@ -157,24 +164,22 @@ def _expansions(world: World, blocked: Truth) -> tuple[Mapping[str, Any] | None,
 
 
 def _expanded(world: World, kind: str, model: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    told = world.under(world.guest.scope, reply, "query-cpu-model-expansion", type=kind, model=model)
-    if told is None or told.value is None:
-        return None
-    expanded: Mapping[str, Any] = told.value["model"]
-    return expanded
+    return world.under(world.guest.scope, expansion, "query-cpu-model-expansion", type=kind, model=model) or None
 
 
 def _leaves(world: World, cpu_map: CpuMap) -> dict[tuple[int, int], tuple[int, ...]]:
     """The host's own CPUID, as far as the map has a use for it."""
-    told = {leaf: world.view.text(question("cpuid", f"{leaf[0]:x}", f"{leaf[1]:x}")) for leaf in leaves_wanted(cpu_map)}
-    return {leaf: tuple(int(word, 16) for word in text.split()) for leaf, text in told.items() if text}
+    told = {leaf: world.view.form(question("cpuid", f"{leaf[0]:x}", f"{leaf[1]:x}"), registers) for leaf in leaves_wanted(cpu_map)}
+    return {leaf: form for leaf, form in told.items() if isinstance(form, tuple)}
 
 
 def _address_bits(world: World) -> int | None:
-    told = world.view.answer(question("cpu"))
-    if not isinstance(told, bytes):
-        return None
-    found = _ADDRESS_BITS.search(told)
+    bits = world.view.form(question("cpu"), _bits)
+    return bits if isinstance(bits, int) else None
+
+
+def _bits(paragraph: bytes) -> int:
+    found = _ADDRESS_BITS.search(paragraph)
     return int(found[1]) if found else 0
 
 

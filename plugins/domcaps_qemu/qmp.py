@@ -21,6 +21,7 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _REPLY = (b'{"return"', b'{"error"')
 _EVENT = b'{"timestamp"'
 _GREETING = b'{"QMP"'
+_AGREED = b'{"return"'
 
 
 def command(name: str, **arguments: object) -> str:
@@ -42,8 +43,8 @@ class Monitor:
         self.stream, self.emulator = stream, emulator
         self.failure: ProbeError | None = None
         self._outgoing = _wire("qmp_capabilities")
-        self._expected = 2  # the greeting, and the answer to qmp_capabilities
-        self._agreed = False
+        self._expected = 0
+        self._handshake: tuple[bytes, ...] = (_GREETING, _AGREED)
         self._lines: list[bytes] = []
         self._rest: list[bytes] = []
         self._received = 0
@@ -55,8 +56,6 @@ class Monitor:
 
     def replies(self, count: int) -> list[bytes]:
         """Take the oldest `count` replies, each the JSON text as it came."""
-        if not self._agreed:
-            self._agree()
         taken, self._lines = self._lines[:count], self._lines[count:]
         self._expected -= count
         return taken
@@ -114,17 +113,14 @@ class Monitor:
     def _take(self, line: bytes) -> None:
         if not line or line.startswith(_EVENT):
             return
-        if line.startswith(_GREETING if not self._lines and not self._agreed else _REPLY):
+        if not line.startswith(self._handshake[:1] or _REPLY):
+            self.fail(UnreadableAnswer(f"{self.emulator}: no QMP reply but {line[:200]!r}"))
+        elif self._handshake:
+            self._handshake = self._handshake[1:]
+        elif len(self._lines) < self._expected:
             self._lines.append(line)
         else:
-            self.fail(UnreadableAnswer(f"{self.emulator}: no QMP reply but {line[:60]!r}"))
-
-    def _agree(self) -> None:
-        _, agreed, *self._lines = self._lines
-        self._expected -= 2
-        self._agreed = True
-        if not agreed.startswith(b'{"return"'):
-            self.fail(UnreadableAnswer(f"{self.emulator}: QMP negotiation failed: {agreed[:200]!r}"))
+            self.fail(UnreadableAnswer(f"{self.emulator}: more QMP replies than commands"))
 
 
 def exchange(monitors: Iterable[Monitor], deadline: float) -> None:

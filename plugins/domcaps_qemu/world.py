@@ -5,15 +5,16 @@ Every method is three-valued: True, False, or None where the facts do not say. W
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TypeVar
 
 from domcaps_exporter import Question, Refusal, Truth, question
 from domcaps_exporter.rules import Version, View, any_known, presence_of
-from domcaps_qemu.firmware import Firmware
+from domcaps_qemu.firmware import Descriptors, Firmware
 from domcaps_qemu.qmp import command
+from domcaps_qemu.replies import Schema, names, options, strings
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ class Guest:
     """One kind of guest. `arch` is libvirt's name of what is asked for, `target` the emulator's own; `machine` is canonical.
 
     `stable` is the machine's name in labels. `virttype` is `kvm`, `qemu` or `hvf`; `scope` is where its answers come from.
+    `accelerated`: libvirt takes its first launch for one with an accelerator (it does so also where it cannot tell).
     """
 
     emulator: str
@@ -39,85 +41,27 @@ class Guest:
     stable: str
     virttype: str
     scope: str
+    accelerated: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A QMP reply: the value it returned, or the class of the error (`CommandNotFound`, `GenericError`, …)."""
-
-    value: Any
-    error: str | None = None
-
-
-def reply(line: bytes) -> Reply:
-    """Read a QMP reply."""
-    parsed = json.loads(line)
-    if "error" in parsed:
-        return Reply(None, str(parsed["error"]["class"]))
-    return Reply(parsed["return"])
-
-
-def names(line: bytes) -> frozenset[str]:
-    """The `name`s in a reply that lists things; none where QEMU answered with an error."""
-    return frozenset(entry["name"] for entry in reply(line).value or ())
-
-
-def strings(line: bytes) -> frozenset[str]:
-    """A reply that is a list of strings; none where QEMU answered with an error."""
-    return frozenset(str(entry) for entry in reply(line).value or ())
-
-
-def options(line: bytes) -> Mapping[str, frozenset[str]]:
-    """query-command-line-options: option → its parameters."""
-    return {entry["option"]: frozenset(one["name"] for one in entry["parameters"]) for entry in reply(line).value or ()}
-
-
-class Schema:
-    """query-qmp-schema, asked by path as in `query-display-options/ret-type/+sdl`."""
-
-    def __init__(self, line: bytes) -> None:
-        self._entities: dict[str, dict[str, Any]] = {entity["name"]: entity for entity in reply(line).value or ()}
-
-    def has(self, path: str) -> bool:
-        """Is the path there? `+x` is a variant's case, `^x` an enum's value, `$x` a feature; arrays are looked through."""
-        entity = self._entities.get(path.split("/")[0])
-        for step in path.split("/")[1:]:
-            if entity is None:
-                return False
-            if step.startswith(("^", "$")):
-                return step[1:] in self._words(entity, step[0])
-            entity = self._entities.get(self._step(entity, step) or "")
-        return entity is not None
-
-    def _words(self, entity: dict[str, Any], kind: str) -> frozenset[str]:
-        if kind == "$":
-            return frozenset(entity.get("features", ()))
-        return frozenset((*entity.get("values", ()), *(member["name"] for member in entity.get("members", ()))))
-
-    def _step(self, entity: dict[str, Any], step: str) -> str | None:
-        while entity.get("meta-type") == "array":
-            entity = self._entities[entity["element-type"]]
-        if step in ("arg-type", "ret-type"):
-            found = entity.get(step)
-        elif step.startswith("+"):
-            found = next((case["type"] for case in entity.get("variants", ()) if case["case"] == step[1:]), None)
-        else:
-            found = next((member["type"] for member in entity.get("members", ()) if member["name"] == step), None)
-        return None if found is None else str(found)
+@cache
+def _properties(emulator: str, typename: str) -> Question:
+    return question("qmp", emulator, BINARY, command("qom-list-properties", typename=typename))
 
 
 class World:
     """The facts about one guest. `profile` is the libvirt whose words are written."""
 
-    def __init__(self, view: View, guest: Guest, profile: Version) -> None:
+    def __init__(self, view: View, guest: Guest, profile: Version, descriptors: Descriptors | None = None) -> None:
         self.view, self.guest, self.profile = view, guest, profile
-        self.firmware = Firmware(view, guest.arch, guest.machine)
+        self.firmware = Firmware(view, guest.arch, guest.machine, profile, descriptors)
+        self._looked_at: dict[tuple[str, ...], bool] = {}
 
     # ---- QEMU's answers ----
 
     def qmp(self, scope: str, name: str, **arguments: object) -> Question:
         """The question that asks this guest's emulator for a QMP command."""
-        return question("qmp", self.guest.emulator, scope, command(name, **arguments))
+        return question("qmp", self.guest.emulator, scope, command(name, **arguments) if arguments else name)
 
     def binary(self, parse: Callable[[bytes], T], name: str, **arguments: object) -> T | None:
         """What the emulator's files say, parsed; None where nobody knows."""
@@ -143,7 +87,8 @@ class World:
 
     def has_property(self, typename: str, name: str) -> Truth:
         """Does this QOM type have this property? A type that is not there has none."""
-        known = self.binary(names, "qom-list-properties", typename=typename)
+        form = self.view.form(_properties(self.guest.emulator, typename), names)
+        known = None if isinstance(form, Refusal) else form
         return None if known is None else name in known
 
     def has_schema(self, *paths: str) -> Truth:
@@ -184,7 +129,21 @@ class World:
     def machine_is(self, *patterns: str) -> bool:
         """Is the canonical machine one of these? A pattern that ends in `*` is a prefix."""
         machine = self.guest.machine
-        return any(machine.startswith(one[:-1]) if one.endswith("*") else machine == one for one in patterns)
+        found = any(machine.startswith(one[:-1]) if one.endswith("*") else machine == one for one in patterns)
+        self._looked_at[patterns] = found
+        return found
+
+    def is_like(self, other: World) -> bool:
+        """Would the rules say the same of the other guest, which differs by its machine at most?
+
+        Rules see a machine only by `machine_is` and by its firmware; so all that they have asked of this one is asked of the other.
+        """
+        asked = tuple(self._looked_at.items())
+        return (
+            replace(self.guest, machine="", stable="") == replace(other.guest, machine="", stable="")
+            and self.firmware.matching == other.firmware.matching
+            and all(other.machine_is(*patterns) is found for patterns, found in asked)
+        )
 
     # ---- the host ----
 

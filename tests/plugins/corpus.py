@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from domcaps_exporter import ABSENT, Answer, Cpu, Document, Element, Enum, Question, question
+from domcaps_exporter import ABSENT, Answer, Cpu, Document, Element, Enum, Question
 from domcaps_exporter.rules import Parsed, View, gather
-from domcaps_qemu.describe import words
+from domcaps_qemu.describe import document, words
 from domcaps_qemu.emulators import Emulator, emulators
 from domcaps_qemu.machines import Machine, default, named
 from domcaps_qemu.qmp import command
@@ -159,7 +159,8 @@ def _words(view: View, host: MockedHost) -> Document:
     machine = _machine(emulator, case)
     scope = EMULATED if case.virttype == "qemu" and host.accelerated else ACCELERATED
     guest = Guest(emulator.path, case.arch, emulator.target, machine.name, machine.name, case.virttype, scope)
-    return words(World(view, guest, PROFILE), emulator, machine).document
+    world = World(view, guest, PROFILE)
+    return document(world, emulator, machine, words(world, emulator))
 
 
 _NO_MACHINE = Machine("", None, 0, deprecated=False, default=False)

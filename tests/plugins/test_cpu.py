@@ -13,7 +13,7 @@ import pytest
 
 from domcaps_exporter.document import read
 from domcaps_exporter.model import CpuMode, Document
-from domcaps_qemu.cpu import CpuFacts, cpu_section
+from domcaps_qemu.cpu import PASSTHROUGH_ONLY, CpuFacts, cpu_section
 from domcaps_qemu.cpu_map import INDEX, CpuMap, read_index
 
 PROFILE = (11, 3)
@@ -32,7 +32,7 @@ def facts(**changed: Any) -> CpuFacts:
     plain: dict[str, Any] = {
         "arch": "x86_64",
         "target": "x86_64",
-        "machine": "pc-q35-10.0",
+        "passthrough_only": False,
         "virttype": "kvm",
         "native": True,
         "profile": PROFILE,
@@ -76,19 +76,19 @@ def test_without_libvirts_map_a_host_model_cannot_be_written_but_a_guest_can_hav
 
 
 def test_a_power_host_whose_version_register_nobody_read_has_an_unknown_host_model() -> None:
-    power = facts(arch="ppc64le", target="ppc64", machine="pseries-9.0", definitions=[{"name": "power9"}])
+    power = facts(arch="ppc64le", target="ppc64", definitions=[{"name": "power9"}])
     assert cpu_section(power).truths["host-model"] is None
 
 
 @pytest.mark.parametrize("target", ["aarch64", "loongarch64", "riscv64", "mips"])
 def test_other_architectures_have_no_host_model(target: str) -> None:
-    section = cpu_section(facts(arch=target, target=target, machine="virt", expansion={"name": "base", "props": {}}))
+    section = cpu_section(facts(arch=target, target=target, expansion={"name": "base", "props": {}}))
     assert section.truths["host-model"] is False
 
 
-def test_an_old_s390_machine_has_nothing_but_the_hosts_cpu_and_only_under_kvm() -> None:
-    old = {"arch": "s390x", "target": "s390x", "machine": "s390-ccw-virtio-2.7", "expansion": {"name": "z14", "props": {}}}
-    assert [mode.supported for mode in cpu_section(facts(**old)).modes] == [True, False, False, False]
+def test_an_old_s390_machine_has_nothing_but_the_hosts_cpu() -> None:
+    old = {"arch": "s390x", "target": "s390x", "expansion": {"name": "z14", "props": {}}}
+    assert [mode.supported for mode in cpu_section(facts(**old, passthrough_only=True)).modes] == [True, False, False, False]
     assert [mode.supported for mode in cpu_section(facts(**old, virttype="qemu")).modes] == [False, True, True, True]
 
 
@@ -104,7 +104,7 @@ def test_an_old_s390_machine_has_nothing_but_the_hosts_cpu_and_only_under_kvm() 
 def test_address_bits_are_written_for_accelerated_guests_by_newer_libvirts(
     changed: dict[str, Any], expected: tuple[tuple[str, str], ...] | None
 ) -> None:
-    s390 = {"arch": "s390x", "target": "s390x", "machine": "s390-ccw-virtio-9.2", "expansion": {"name": "z14"}}
+    s390 = {"arch": "s390x", "target": "s390x", "expansion": {"name": "z14"}}
     model = cpu_section(facts(**s390, **changed)).modes[2].host_model
     assert model is not None
     assert model.maxphysaddr == expected
@@ -179,7 +179,7 @@ def recorded_facts(document: Document, launches: Sequence[Launch]) -> CpuFacts:
     return CpuFacts(
         arch=document.arch,
         target=target,
-        machine=document.machine or "",
+        passthrough_only=document.domain == "kvm" and document.machine in PASSTHROUGH_ONLY,
         virttype=document.domain,
         native=True,
         profile=PROFILE,

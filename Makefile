@@ -1,0 +1,55 @@
+# make run      set up what is missing, then export this host on http://127.0.0.1:19177/ (ARGS="show --format xml" for another command)
+# make test     set up what is missing, then test (ARGS="tests/exporter -k sentence" for some of it)
+# make lint     formatting, lint, types
+# make bench    what a probe and a scrape cost
+# make lock     renew requirements/ from pyproject.toml (needs uv)
+# make clean    forget the virtual environment and the caches
+
+PYTHON ?= python3
+ARGS ?=
+BIN = .venv/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	--no-emit-find-links
+
+.PHONY: run test lint bench lock clean
+
+run: .venv/ready
+	@.setup/hypervisor
+	@exec $(BIN)/domcaps-exporter $(ARGS)
+
+test: .venv/ready-to-test
+	@.setup/hypervisor
+	@.setup/prometheus
+	@PATH="$$PATH:$$PWD/.venv/prometheus/usr/bin" exec $(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/ready-to-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready-to-test
+	@.setup/hypervisor
+	@exec $(BIN)/python tests/bench/probe.py $(ARGS)
+
+lock:
+	$(COMPILE) pyproject.toml -o requirements/run.txt
+	$(COMPILE) pyproject.toml --group test --group lint -o requirements/test.txt
+	echo 'hatchling>=1.26' | $(COMPILE) - -o requirements/build.txt
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	find exporter plugins tests -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/ready: pyproject.toml requirements/run.txt requirements/build.txt
+	@.setup/venv $(PYTHON)
+	@echo "Installing into .venv" >&2
+	@$(PIP) --require-hashes -r requirements/build.txt
+	@$(PIP) --require-hashes -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/ready-to-test: .venv/ready requirements/test.txt
+	@echo "Installing what the tests need into .venv" >&2
+	@$(PIP) --require-hashes -r requirements/test.txt
+	@touch $@

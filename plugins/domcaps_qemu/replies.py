@@ -1,0 +1,212 @@
+"""What QEMU's replies say, read strictly: the forms that rules look at. Pure.
+
+A reader takes the JSON text of one QMP reply and fails (ValueError, LookupError, TypeError) where it is not what QEMU's reference
+promises; `View.form` makes UnreadableAnswer of that. What a later QEMU says besides is passed over. Where QEMU answered with an
+error, a list is empty, and any other form None or empty.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Object: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A QMP reply: the value it returned, or the class of the error (`CommandNotFound`, `GenericError`, …)."""
+
+    value: Any
+    error: str | None = None
+
+
+def reply(line: bytes) -> Reply:
+    """Read a QMP reply."""
+    match json.loads(line):
+        case {"return": value}:
+            return Reply(value)
+        case {"error": {"class": str(name)}}:
+            return Reply(None, name)
+    raise ValueError("neither a return nor an error")
+
+
+# ---- parts of JSON -----------------------------------------------------------------------------------------------------------
+
+
+def listing(value: Any) -> list[Any]:
+    """A JSON array."""
+    if not isinstance(value, list):
+        raise TypeError(f"{str(value)[:60]!r} where an array was expected")
+    return value
+
+
+def objects(value: Any) -> list[Object]:
+    """A JSON array of objects."""
+    return [_object(one) for one in listing(value)]
+
+
+def text(value: Any) -> str:
+    """A JSON string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:60]!r} where a string was expected")
+    return value
+
+
+def number(value: Any) -> int:
+    """A JSON number that counts something."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"{str(value)[:60]!r} where a count was expected")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """JSON's true or false."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{str(value)[:60]!r} where true or false was expected")
+    return value
+
+
+def _object(value: Any) -> Object:
+    if not isinstance(value, dict):
+        raise TypeError(f"{str(value)[:60]!r} where an object was expected")
+    return value
+
+
+# ---- lists -------------------------------------------------------------------------------------------------------------------
+
+
+def entries(line: bytes) -> list[Object]:
+    """A reply that is a list of objects; empty where QEMU answered with an error."""
+    told = reply(line)
+    return [] if told.error is not None else objects(told.value)
+
+
+def names(line: bytes) -> frozenset[str]:
+    """The `name`s in a reply that lists things."""
+    return frozenset(text(entry["name"]) for entry in entries(line))
+
+
+def strings(line: bytes) -> frozenset[str]:
+    """A reply that is a list of strings."""
+    told = reply(line)
+    return frozenset() if told.error is not None else frozenset(map(text, listing(told.value)))
+
+
+def options(line: bytes) -> Mapping[str, frozenset[str]]:
+    """query-command-line-options: option → its parameters."""
+    return {text(entry["option"]): frozenset(text(one["name"]) for one in objects(entry["parameters"])) for entry in entries(line)}
+
+
+def gics(line: bytes) -> Sequence[tuple[int, bool, bool]]:
+    """query-gic-capabilities: version, in the kernel, emulated."""
+    return [(number(entry["version"]), flag(entry["kernel"]), flag(entry["emulated"])) for entry in entries(line)]
+
+
+# ---- one thing ---------------------------------------------------------------------------------------------------------------
+
+
+def returned(line: bytes) -> Object | None:
+    """A reply that is an object."""
+    told = reply(line)
+    return None if told.error is not None else _object(told.value)
+
+
+def target(line: bytes) -> str | None:
+    """query-target: QEMU's name of the guests' architecture."""
+    told = returned(line)
+    return None if told is None else text(told["arch"])
+
+
+def version(line: bytes) -> tuple[int, int, int] | None:
+    """query-version."""
+    told = returned(line)
+    if told is None:
+        return None
+    parts = _object(told["qemu"])
+    return number(parts["major"]), number(parts["minor"]), number(parts["micro"])
+
+
+def kvm(line: bytes) -> tuple[bool, bool] | tuple[()]:
+    """query-kvm: was KVM built in, and does it work?"""
+    told = returned(line)
+    return () if told is None else (flag(told["present"]), flag(told["enabled"]))
+
+
+def accelerators(line: bytes) -> tuple[bool, bool] | tuple[()]:
+    """query-accelerators (QEMU 10.2): was KVM built in, and does it work?"""
+    told = returned(line)
+    return () if told is None else ("kvm" in map(text, listing(told["present"])), text(told["enabled"]) == "kvm")
+
+
+# ---- CPU models --------------------------------------------------------------------------------------------------------------
+
+
+def definitions(line: bytes) -> list[Object]:
+    """query-cpu-definitions: `CpuDefinitionInfo`s whose known parts are what they should be."""
+    return [_definition(entry) for entry in entries(line)]
+
+
+def _definition(entry: Object) -> Object:
+    text(entry["name"])
+    text(entry.get("alias-of", ""))
+    flag(entry.get("deprecated", False))
+    for feature in listing(entry.get("unavailable-features", [])):
+        text(feature)
+    return entry
+
+
+def expansion(line: bytes) -> Object:
+    """The `model` of query-cpu-model-expansion: its `name`, and its `props`; empty where QEMU answered with an error."""
+    told = returned(line)
+    if told is None:
+        return {}
+    model = _object(told["model"])
+    text(model["name"])
+    props = _object(model["props"])
+    for name in ("family", "model", "stepping"):
+        number(props.get(name, 0))
+    text(props.get("vendor", ""))
+    return model
+
+
+# ---- the schema --------------------------------------------------------------------------------------------------------------
+
+
+class Schema:
+    """query-qmp-schema, asked by path as in `query-display-options/ret-type/+sdl`."""
+
+    def __init__(self, line: bytes) -> None:
+        entities = {text(entity["name"]): entity for entity in entries(line)}
+        self._steps = {name: dict(_steps(entity)) for name, entity in entities.items()}
+        self._elements = {name: text(one["element-type"]) for name, one in entities.items() if one["meta-type"] == "array"}
+
+    def has(self, path: str) -> bool:
+        """Is the path there? `+x` is a variant's case; arrays are looked through."""
+        here, *steps = path.split("/")
+        for step in steps:
+            found = self._steps.get(self._held(here), {}).get(step)
+            if found is None:
+                return False
+            here = found
+        return here in self._steps
+
+    def _held(self, name: str) -> str:
+        """What an array holds; the loop has an end though no schema promises that an array does not hold itself."""
+        for _ in self._elements:
+            if name not in self._elements:
+                break
+            name = self._elements[name]
+        return name
+
+
+def _steps(entity: Object) -> Iterator[tuple[str, str]]:
+    """The steps that a path can take from an entity, and where each leads (QEMU's qapi/introspect.json)."""
+    match entity["meta-type"]:
+        case "object":
+            yield from ((text(member["name"]), text(member["type"])) for member in objects(entity["members"]))
+            yield from ((f"+{text(one['case'])}", text(one["type"])) for one in objects(entity.get("variants", [])))
+        case "command":
+            yield from ((side, text(entity[side])) for side in ("arg-type", "ret-type"))

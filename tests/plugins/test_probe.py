@@ -1,0 +1,363 @@
+"""The driver against emulators that misbehave, and against the real one: every process is a real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.plugins import standins
+from tests.plugins.standins import Hosts
+
+from domcaps_exporter import HypervisorAbsent, ProbeRefused, ProbeTimeout, Report, UnreadableAnswer, document, question
+from domcaps_exporter.contract import words_of
+from domcaps_exporter.errors import ProbeError
+from domcaps_exporter.model import Refusal
+from domcaps_exporter.rootfs import Paths
+from domcaps_qemu.probe import Qemu
+from domcaps_qemu.settings import Wanted
+
+SHORT = 1.0
+"""Seconds that a probe of an emulator which never answers may take."""
+
+
+def driver(*emulators: str) -> Qemu:
+    return Qemu(Wanted(emulators=emulators, profile=(9, 0)))
+
+
+def reported(qemu: Qemu, hosts: Hosts, seconds: float = 30) -> list[Report]:
+    return list(qemu.describe(qemu.probe(hosts(seconds))))
+
+
+def failed(*emulators: str, seconds: float = 30) -> ProbeError:
+    with pytest.raises(ProbeError) as caught:
+        driver(*emulators).probe(Hosts()(seconds))
+    return caught.value
+
+
+# ---- emulators that misbehave ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("behaviour", ["never-answers", "greets-only", "half"])
+def test_an_emulator_that_does_not_answer_is_a_timeout(tmp_path: Path, behaviour: str) -> None:
+    started = time.monotonic()
+    failure = failed(standins.emulator(tmp_path, behaviour), seconds=SHORT)
+    assert isinstance(failure, ProbeTimeout)
+    assert "QMP replies missing" in str(failure)
+    assert time.monotonic() - started < SHORT + 0.5
+    assert not standins.left_behind(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        ("garbage", "I am no QEMU"),
+        ("endless-line", "more than"),
+        ("endless-events", "more than"),
+        ("refuses-capabilities", "CommandNotFound"),
+    ],
+)
+def test_an_emulator_that_makes_no_sense_is_unreadable(tmp_path: Path, behaviour: str, words: str) -> None:
+    failure = failed(standins.emulator(tmp_path, behaviour))
+    assert isinstance(failure, UnreadableAnswer)
+    assert words in str(failure)
+    assert not standins.left_behind(str(tmp_path))
+
+
+@pytest.mark.parametrize("behaviour", ["half-and-gone", "gone", "killed"])
+def test_an_emulator_that_goes_away_is_a_refusal(tmp_path: Path, behaviour: str) -> None:
+    failure = failed(standins.emulator(tmp_path, behaviour))
+    assert isinstance(failure, ProbeRefused)
+    assert "hung up" in str(failure)
+    assert not standins.left_behind(str(tmp_path))
+
+
+def test_what_an_emulator_said_before_it_went_is_told(tmp_path: Path) -> None:
+    assert "said: qemu: no such accelerator" in words_of(failed(standins.emulator(tmp_path, "gone")))
+
+
+def test_a_machine_that_the_real_one_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+    path = standins.wrapper(tmp_path, f"{standins.real_qemu()} -nosuchoption")
+    assert "-nosuchoption: invalid option" in words_of(failed(path))
+
+
+@pytest.mark.parametrize("content", [b"\x00\x01\x02", b"#!/no/such/interpreter\n"], ids=["no program", "no interpreter"])
+def test_a_file_that_cannot_be_executed_is_a_refusal(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "qemu-system-x86_64"
+    path.write_bytes(content)
+    path.chmod(0o755)
+    failure = failed(str(path))
+    assert isinstance(failure, ProbeRefused)
+    assert "cannot be started" in str(failure)
+
+
+def test_an_emulator_that_may_not_be_executed_is_as_good_as_absent(tmp_path: Path) -> None:
+    path = Path(standins.emulator(tmp_path, "gone"))
+    path.chmod(0o644)
+    assert isinstance(failed(str(path)), HypervisorAbsent)
+
+
+def test_an_emulator_in_a_folder_that_may_not_be_entered_is_a_refusal(tmp_path: Path) -> None:
+    hosts = Hosts()
+    path = standins.emulator(tmp_path, "gone")
+    hosts.otherwise[question("exec", path)] = Refusal("denied")
+    Path(path).chmod(0o644)
+    with pytest.raises(ProbeRefused, match="Permission denied"):
+        driver(path).probe(hosts())
+
+
+@pytest.mark.parametrize("behaviour", ["late", "eventful"])
+def test_an_emulator_that_greets_late_or_chatters_is_understood(tmp_path: Path, behaviour: str) -> None:
+    real = standins.real_qemu()
+    told = reported(driver(standins.emulator(tmp_path, behaviour)), Hosts())
+    plain = reported(driver(real), Hosts())
+    assert told[0].document is not None
+    assert [one.verdicts for one in told] == [one.verdicts for one in plain]
+    assert not standins.left_behind(str(tmp_path))
+
+
+@pytest.mark.parametrize("behaviour", ["never-answers", "garbage", "gone", "killed", "endless-events"])
+def test_a_broken_emulator_does_not_cost_the_other_its_report(tmp_path: Path, behaviour: str) -> None:
+    real, broken = standins.real_qemu(), standins.emulator(tmp_path, behaviour)
+    reports = reported(driver(broken, real), Hosts(), seconds=6)
+    whole = [one for one in reports if one.identity.emulator == real]
+    parts = [one for one in reports if one.identity.emulator == broken]
+    assert whole
+    assert all(one.document is not None and one.guest.supported is not None for one in whole)
+    assert parts
+    assert all(one.document is None and one.guest.supported is not True and not one.verdicts for one in parts)
+    assert all(any(broken in note for note in one.notes) for one in parts)
+    assert not standins.left_behind(str(tmp_path))
+
+
+def test_an_emulator_is_asked_again_once_it_is_repaired(tmp_path: Path) -> None:
+    real, hosts = standins.real_qemu(), Hosts()
+    qemu = driver(standins.emulator(tmp_path, "gone"))
+    with pytest.raises(ProbeRefused):
+        qemu.probe(hosts())
+    standins.wrapper(tmp_path, real)
+    assert reported(qemu, hosts)[0].document is not None
+
+
+# ---- the real one ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_real_emulator_is_described() -> None:
+    real = standins.real_qemu()
+    told = reported(driver(real), Hosts())
+    version = subprocess.run([real, "--version"], capture_output=True, text=True, check=True).stdout
+    assert {one.identity.machine for one in told} == {"q35"}
+    assert all(one.version in version and one.version for one in told)
+    assert all(document.read(document.write(one.document)) == one.document for one in told if one.document is not None)
+    usable = [one for one in told if one.guest.supported is True]
+    assert usable
+    assert all(one.document is not None and one.verdicts and one.canonical.startswith("pc-q35-") for one in usable)
+
+
+def test_an_unchanged_host_launches_nothing_and_gives_the_same_facts() -> None:
+    qemu, hosts = driver(standins.real_qemu()), Hosts()
+    facts, second = qemu.probe(hosts()), hosts()
+    assert qemu.probe(second) is facts
+    assert not second.launched
+
+
+def test_facts_are_understood_alike_by_a_driver_that_never_probed() -> None:
+    real = standins.real_qemu()
+    qemu = driver(real)
+    facts = qemu.probe(Hosts()())
+    assert qemu.describe(facts) == driver(real).describe(dict(facts)) == driver(real).describe(facts)
+
+
+def test_facts_mean_the_same_after_a_probe_that_failed() -> None:
+    real = standins.real_qemu()
+    qemu, hosts = driver(real), Hosts()
+    facts = qemu.probe(hosts())
+    before = tuple(qemu.describe(facts))
+    hosts.otherwise[question("exec", real)] = Refusal("absent")
+    with pytest.raises(HypervisorAbsent):
+        qemu.probe(hosts())
+    assert tuple(qemu.describe(facts)) == before
+
+
+def test_another_wrapper_under_the_same_name_is_another_emulator(tmp_path: Path) -> None:
+    real, hosts = standins.real_qemu(), Hosts()
+    path = standins.wrapper(tmp_path, real, "one")
+    qemu = driver(path)
+    qemu.probe(hosts())
+    standins.wrapper(tmp_path, real, "another")
+    second, third = hosts(), hosts()
+    qemu.probe(second)
+    qemu.probe(third)
+    assert path in second.launched
+    assert not third.launched
+
+
+def test_the_program_behind_a_wrapper_is_watched_too(tmp_path: Path) -> None:
+    real, hosts = standins.real_qemu(), Hosts()
+    qemu = driver(standins.wrapper(tmp_path, real))
+    qemu.probe(hosts())
+    second, third = hosts(), hosts()
+    qemu.probe(second)
+    assert question("program", os.path.realpath(real)) in second.asked
+    hosts.otherwise[question("program", os.path.realpath(real))] = b"another file"
+    qemu.probe(third)
+    assert third.launched
+
+
+def test_a_symbolic_link_that_leads_elsewhere_is_another_emulator(tmp_path: Path) -> None:
+    real, hosts = standins.real_qemu(), Hosts()
+    link = tmp_path / "qemu-system-x86_64"
+    link.symlink_to(real)
+    qemu = driver(str(link))
+    qemu.probe(hosts())
+    link.unlink()
+    link.symlink_to(standins.wrapper(tmp_path / "other", real))
+    second = hosts()
+    qemu.probe(second)
+    assert second.launched
+
+
+def test_two_names_of_one_emulator_are_one(tmp_path: Path) -> None:
+    real = standins.real_qemu()
+    link = tmp_path / "qemu-system-x86_64"
+    link.symlink_to(real)
+    assert {one.identity.emulator for one in reported(driver(str(link), real), Hosts())} == {str(link)}
+
+
+# ---- a host that changes -----------------------------------------------------------------------------------------------------
+
+
+def supported(reports: list[Report], element: str, enum: str, value: str) -> set[bool | None]:
+    wanted = element, enum, value
+    return {one.supported for report in reports for one in report.verdicts if (one.element, one.enum, one.value) == wanted}
+
+
+DESCRIPTOR = """{"interface-types": ["uefi"], "features": [], "targets": [{"architecture": "x86_64", "machines": ["pc-q35-*"]}],
+"mapping": {"device": "flash", "mode": "stateless", "executable": {"filename": "/usr/share/firmware.fd", "format": "raw"}}}"""
+
+
+class Tree:
+    """A host's files below a folder: one firmware, no VFIO. What QEMU says comes from the real one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder
+        self.put("usr/share/qemu/firmware/50-uefi.json", DESCRIPTOR)
+        self.put("usr/share/firmware.fd")
+        self.put("dev/kvm")
+        (folder / "sys/kernel/iommu_groups").mkdir(parents=True)
+        self.hosts = Hosts(Paths(str(folder), "/proc", str(folder / "sys")))
+
+    def put(self, path: str, content: str = "") -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(content)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path / "root")
+
+
+def test_firmware_that_goes_is_seen_by_the_next_probe(tree: Tree) -> None:
+    qemu = driver(standins.real_qemu())
+    first = reported(qemu, tree.hosts)
+    (tree.root / "usr/share/firmware.fd").unlink()
+    second = reported(qemu, tree.hosts)
+    (tree.root / "usr/share/qemu/firmware/50-uefi.json").unlink()
+    third = reported(qemu, tree.hosts)
+    assert [supported(one, "os", "firmware", "efi") for one in (first, second, third)] == [{True}, {False}, {False}]
+    assert ("/usr/share/firmware.fd", False) in second[0].loaders
+    unmet = next(one.unmet for one in third[0].verdicts if one.value == "efi")
+    assert "firmware-descriptor" in [one.prerequisite for one in unmet]
+
+
+def test_a_descriptor_that_changes_is_seen_by_the_next_probe(tree: Tree) -> None:
+    qemu = driver(standins.real_qemu())
+    assert supported(reported(qemu, tree.hosts), "os", "firmware", "bios") == {False}
+    tree.put("usr/share/qemu/firmware/50-uefi.json", DESCRIPTOR.replace('"uefi"', '"bios"'))
+    assert supported(reported(qemu, tree.hosts), "os", "firmware", "bios") == {True}
+
+
+def test_vfio_that_comes_is_seen_by_the_next_probe(tree: Tree) -> None:
+    qemu = driver(standins.real_qemu())
+    before = reported(qemu, tree.hosts)
+    tree.put("dev/vfio/vfio")
+    (tree.root / "sys/kernel/iommu_groups/0").mkdir()
+    (tree.root / "sys/bus/pci/drivers/vfio-pci").mkdir(parents=True)
+    after = reported(qemu, tree.hosts)
+    assert supported(before, "hostdev", "pciBackend", "vfio") == {False}
+    assert supported(after, "hostdev", "pciBackend", "vfio") == {True}
+
+
+def test_what_files_alone_decide_launches_nothing_again(tree: Tree) -> None:
+    qemu = driver(standins.real_qemu())
+    qemu.probe(tree.hosts())
+    tree.put("dev/vfio/vfio")
+    second = tree.hosts()
+    qemu.probe(second)
+    assert not second.launched
+
+
+def test_another_access_to_kvm_has_the_emulator_asked_again() -> None:
+    qemu, hosts = driver(standins.real_qemu()), Hosts()
+    qemu.probe(hosts())
+    access = question("access", "/dev/kvm", "rw", "")
+    hosts.otherwise[access] = b"no" if hosts().ask(access) == b"yes" else b"yes"
+    second = hosts()
+    qemu.probe(second)
+    assert second.launched
+
+
+HIDE_KVM = """
+import subprocess, sys
+from tests.plugins.test_probe import driver, guests
+from tests.plugins.standins import Hosts
+qemu, hosts = driver(sys.argv[1]), Hosts()
+print(guests(qemu, hosts))
+subprocess.run(["mount", "--bind", "/dev/null", "/dev/kvm"], check=True)
+print(guests(qemu, hosts))
+subprocess.run(["umount", "/dev/kvm"], check=True)
+print(guests(qemu, hosts))
+"""
+
+
+def guests(qemu: Qemu, hosts: Hosts) -> list[str]:
+    """The kinds of guest that can run, and those that have a document."""
+    told = reported(qemu, hosts)
+    return [f"{one.identity.virttype} {one.guest.supported} {one.document is not None}" for one in told]
+
+
+def test_kvm_that_stops_working_is_seen_by_the_next_probe_and_so_is_its_return() -> None:
+    real = standins.real_qemu()
+    if guests(driver(real), Hosts()) != ["kvm True True"]:
+        pytest.skip("needs KVM: it is taken away")
+    argv = ["unshare", "-m", sys.executable, "-c", HIDE_KVM, real]
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs a mount namespace: /dev/kvm is hidden in it")
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.splitlines() == [
+        "['kvm True True']",
+        "['kvm False False', 'qemu True True']",
+        "['kvm True True']",
+    ]
+
+
+# ---- all of them -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kvm", [True, False], ids=["as it is", "without KVM"])
+def test_every_installed_emulator_is_described(kvm: bool, needs: Callable[[str, object, str], None]) -> None:
+    installed = sorted(str(path) for path in Path("/usr/bin").glob("qemu-system-*") if os.access(path, os.X_OK))
+    needs("qemu-system-*", installed, "each is asked")
+    hosts = Hosts()
+    if not kvm:
+        hosts.otherwise[question("access", "/dev/kvm", "rw", "")] = b"no"
+    reports = reported(Qemu(Wanted(emulators=tuple(installed), virttypes=("qemu",))), hosts, seconds=120)
+    inodes = {Path(path).stat().st_ino for path in installed}
+    assert len({one.identity.emulator for one in reports}) == len(inodes)
+    assert all(one.guest.supported is (one.document is not None) for one in reports)
+    assert {need.prerequisite for one in reports for need in one.guest.unmet} <= {"qemu-tcg"}
+    assert all(document.read(document.write(one.document)) == one.document for one in reports if one.document is not None)
