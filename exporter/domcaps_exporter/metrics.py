@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
@@ -108,43 +108,47 @@ NAMES = tuple(_FAMILIES)
 """Every family that documents can make, those on request included."""
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
+    """One sample: its family, its labels' values in the family's order, its value."""
+
     family: str
     labels: tuple[str, ...]
     value: float
 
 
-def families(outcomes: Iterable[Outcome], options: Options) -> list[Metric]:
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """What one driver's outcome comes to: its samples, or why they are not shown."""
+
+    samples: tuple[Sample, ...] = ()
+    failure: Failure | None = None
+
+
+def exposed(outcome: Outcome, limit: int, options: Options) -> Exposed:
+    """The outcome as it may be shown: `limit` where it makes more than `limit` samples, `contract` where it is not well formed."""
+    failure = outcome.failure or _twice(outcome)
+    if failure is not None:
+        return Exposed(failure=failure)
+    try:
+        samples = tuple(_samples(outcome, options))
+    except Exception as error:  # noqa: BLE001 - reports are a stranger's: whatever is in them costs their own driver only
+        return Exposed(failure=Failure("contract", f"a report that cannot be shown: {type(error).__name__}: {error}"))
+    if len(samples) > limit:
+        return Exposed(failure=Failure("limit", f"{len(samples)} series are more than the {limit} allowed (--series.limit)"))
+    return Exposed(samples)
+
+
+def families(samples: Iterable[Sample]) -> list[Metric]:
     """The families that have samples, each once, in the order of the table above."""
     made = {name: GaugeMetricFamily(name, family.help, labels=family.labels) for name, family in _FAMILIES.items()}
-    for outcome in outcomes:
-        for name, labels, value in _samples(outcome, options):
-            made[name].add_metric([_encodable(label) for label in labels], float(value))
+    for name, labels, value in samples:
+        made[name].add_metric(labels, value)
     return [family for family in made.values() if family.samples]
-
-
-def series(outcome: Outcome, options: Options) -> int:
-    """How many samples one driver's outcome makes."""
-    return sum(len(family.samples) for family in families([outcome], options))
-
-
-def limited(outcome: Outcome, limit: int, options: Options) -> Outcome:
-    """The outcome as it may be shown: `limit` where it makes more than `limit` samples, `contract` where it is not well formed."""
-    failure = outcome.failure or _twice(outcome) or _beyond(outcome, limit, options)
-    return outcome if failure is outcome.failure else replace(outcome, reports=(), failure=failure)
 
 
 def _twice(outcome: Outcome) -> Failure | None:
     often = [identity for identity, count in Counter(report.identity for report in outcome.reports).items() if count > 1]
     return Failure("contract", f"two reports of one kind of guest: {often[0]}") if often else None
-
-
-def _beyond(outcome: Outcome, limit: int, options: Options) -> Failure | None:
-    try:
-        count = series(outcome, options)
-    except Exception as error:  # noqa: BLE001 - reports are a stranger's: whatever is in them costs their own driver only
-        return Failure("contract", f"a report that cannot be shown: {type(error).__name__}: {error}")
-    return Failure("limit", f"{count} series are more than the {limit} allowed (--series.limit)") if count > limit else None
 
 
 def _encodable(label: str) -> str:
@@ -155,11 +159,11 @@ def _encodable(label: str) -> str:
 # ---- what a report has to say ------------------------------------------------------------------------------------------------
 
 
-def _samples(outcome: Outcome, options: Options) -> Iterator[_Sample]:
+def _samples(outcome: Outcome, options: Options) -> Iterator[Sample]:
     for report in outcome.reports:
         identity = (outcome.driver, *_identity(report))
         for name, labels, value in _of_report(report, options):
-            yield _Sample(name, (*identity, *labels), value)
+            yield Sample(name, tuple(map(_encodable, (*identity, *labels))), float(value))
     if options.machine_types:
         yield from _machine_types(outcome)
 
@@ -169,34 +173,34 @@ def _identity(report: Report) -> tuple[str, str, str, str]:
     return guest.emulator, guest.arch, guest.machine, guest.virttype
 
 
-def _of_report(report: Report, options: Options) -> Iterator[_Sample]:
+def _of_report(report: Report, options: Options) -> Iterator[Sample]:
     """While the guest itself is impossible, that and why is all there is to say: one alarm, not two hundred."""
     if report.guest.supported is not None:
-        yield _Sample("domcaps_guest_supported", (), report.guest.supported)
-    yield from (_Sample("domcaps_unmet_prerequisite", labels, 1) for labels in unmet(report))
+        yield Sample("domcaps_guest_supported", (), report.guest.supported)
+    yield from (Sample("domcaps_unmet_prerequisite", labels, 1) for labels in unmet(report))
     if report.guest.supported is not False:
         yield from chain(_truths(report), _numbers(report), _cpu_models(report, options), _host_cpu(report), _about(report))
 
 
-def _truths(report: Report) -> Iterator[_Sample]:
+def _truths(report: Report) -> Iterator[Sample]:
     for key, truth in values(report).items():
         if truth is not None:
-            yield _Sample("domcaps_supported", key, truth)
+            yield Sample("domcaps_supported", key, truth)
     for element, truth in elements(report).items():
         if truth is not None:
-            yield _Sample("domcaps_element_supported", (element,), truth)
+            yield Sample("domcaps_element_supported", (element,), truth)
     for path, present in loaders(report).items():
-        yield _Sample("domcaps_loader_present", (path,), present)
+        yield Sample("domcaps_loader_present", (path,), present)
 
 
-def _numbers(report: Report) -> Iterator[_Sample]:
+def _numbers(report: Report) -> Iterator[Sample]:
     for parameter, number in parameters(report).items():
-        yield _Sample("domcaps_parameter", parameter, number)
+        yield Sample("domcaps_parameter", parameter, number)
     if report.document is not None and report.document.vcpus_max is not None:
-        yield _Sample("domcaps_vcpus_max", (), report.document.vcpus_max)
+        yield Sample("domcaps_vcpus_max", (), report.document.vcpus_max)
 
 
-def _cpu_models(report: Report, options: Options) -> Iterator[_Sample]:
+def _cpu_models(report: Report, options: Options) -> Iterator[Sample]:
     listed = models(report)
     names = {model.canonical for model in listed.values()}
     for model in listed.values():
@@ -204,37 +208,37 @@ def _cpu_models(report: Report, options: Options) -> Iterator[_Sample]:
             yield from _cpu_model(model, options)
 
 
-def _cpu_model(model: CpuModel, options: Options) -> Iterator[_Sample]:
+def _cpu_model(model: CpuModel, options: Options) -> Iterator[Sample]:
     """A model that is not usable though nothing is named that blocks it has no number of blockers: nobody knows it."""
     about = (model.name, model.vendor or "", model.canonical or "", model.deprecated or "no")
-    yield _Sample("domcaps_cpu_model_info", about, 1)
+    yield Sample("domcaps_cpu_model_info", about, 1)
     if model.usable in ("yes", "no"):
-        yield _Sample("domcaps_cpu_model_usable", (model.name,), model.usable == "yes")
+        yield Sample("domcaps_cpu_model_usable", (model.name,), model.usable == "yes")
     if model.blockers or model.usable == "yes":
-        yield _Sample("domcaps_cpu_model_blockers", (model.name,), len(set(model.blockers)))
+        yield Sample("domcaps_cpu_model_blockers", (model.name,), len(set(model.blockers)))
     if options.blockers:
         for feature in dict.fromkeys(model.blockers):
-            yield _Sample("domcaps_cpu_model_blocker", (model.name, feature), 1)
+            yield Sample("domcaps_cpu_model_blocker", (model.name, feature), 1)
 
 
-def _host_cpu(report: Report) -> Iterator[_Sample]:
+def _host_cpu(report: Report) -> Iterator[Sample]:
     model = host_model(report)
     if model is not None:
-        yield _Sample("domcaps_cpu_host_model_info", (model.model, model.vendor or "", model.fallback or ""), 1)
+        yield Sample("domcaps_cpu_host_model_info", (model.model, model.vendor or "", model.fallback or ""), 1)
     for feature, offered in dict(report.host_features).items():
-        yield _Sample("domcaps_cpu_host_feature", (feature,), offered)
+        yield Sample("domcaps_cpu_host_feature", (feature,), offered)
 
 
-def _about(report: Report) -> Iterator[_Sample]:
+def _about(report: Report) -> Iterator[Sample]:
     document = report.document
     canonical = report.canonical or (document.machine if document is not None else None)
     if canonical:
-        yield _Sample("domcaps_machine_info", (canonical, _word(report.deprecated)), 1)
+        yield Sample("domcaps_machine_info", (canonical, _word(report.deprecated)), 1)
     path = report.path or (document.path if document is not None else None) or ""
-    yield _Sample("domcaps_document_info", (report.version, report.source, path, fingerprint(report)), 1)
+    yield Sample("domcaps_document_info", (report.version, report.source, path, fingerprint(report)), 1)
 
 
-def _machine_types(outcome: Outcome) -> Iterator[_Sample]:
+def _machine_types(outcome: Outcome) -> Iterator[Sample]:
     """Once per emulator, however many reports repeat them."""
     offered = {
         (outcome.driver, report.identity.emulator, report.identity.arch, machine.machine): machine
@@ -242,9 +246,9 @@ def _machine_types(outcome: Outcome) -> Iterator[_Sample]:
         for machine in report.machine_types
     }
     for labels, machine in offered.items():
-        yield _Sample("domcaps_machine_type_info", (*labels, machine.alias, _word(machine.deprecated)), 1)
+        yield Sample("domcaps_machine_type_info", (*labels, machine.alias, _word(machine.deprecated)), 1)
         if machine.vcpus_max is not None:
-            yield _Sample("domcaps_machine_type_vcpus_max", labels, machine.vcpus_max)
+            yield Sample("domcaps_machine_type_vcpus_max", labels, machine.vcpus_max)
 
 
 def _word(truth: bool) -> str:

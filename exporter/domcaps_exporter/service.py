@@ -19,8 +19,8 @@ from domcaps_exporter.document import write
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.exposition import Format, Part, gzipped, plain
 from domcaps_exporter.ledger import Ledger
-from domcaps_exporter.metrics import Options, families, limited, series
-from domcaps_exporter.model import Document, Driver, Failure, Outcome, Report
+from domcaps_exporter.metrics import Exposed, Options, exposed, families
+from domcaps_exporter.model import Document, Driver, Outcome, Report
 
 _Reports: TypeAlias = tuple[Report, ...]
 
@@ -56,11 +56,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Reports, how many series they make, and why they are not shown, if so."""
+    """Reports, and what they come to."""
 
     reports: _Reports
-    series: int
-    failure: Failure | None
+    exposed: Exposed
 
 
 class Service:
@@ -109,7 +108,7 @@ class Service:
         asked, reports = tuple(outcome.driver for outcome in outcomes), tuple(outcome.reports for outcome in outcomes)
         kept = self._written.pop(asked, None)
         if kept is None or any(old is not new for old, new in zip(kept[0], reports, strict=True)):
-            kept = reports, Part(families(outcomes, self._options))
+            kept = reports, Part(families(sample for outcome in outcomes for sample in self._judge(outcome).samples))
         self._written[asked] = kept
         if len(self._written) > _COMBINATIONS:
             del self._written[next(iter(self._written))]
@@ -119,18 +118,17 @@ class Service:
         """The outcome as it may be shown, entered into the ledger."""
         judged = self._judge(outcome)
         shown = outcome if outcome.failure is judged.failure else replace(outcome, reports=(), failure=judged.failure)
-        self._ledger.note(shown, judged.series)
+        self._ledger.note(shown, len(judged.samples))
         return shown
 
-    def _judge(self, outcome: Outcome) -> _Judged:
+    def _judge(self, outcome: Outcome) -> Exposed:
         if outcome.failure is not None:
-            return _Judged((), 0, outcome.failure)
+            return Exposed(failure=outcome.failure)
         judged = self._judged.get(outcome.driver)
         if judged is None or judged.reports is not outcome.reports:
-            shown = limited(outcome, self._limit, self._options)
-            judged = _Judged(outcome.reports, series(shown, self._options), shown.failure)
+            judged = _Judged(outcome.reports, exposed(outcome, self._limit, self._options))
             self._judged[outcome.driver] = judged
-        return judged
+        return judged.exposed
 
 
 def catalogue(outcomes: Iterable[Outcome]) -> Mapping[str, Entry]:

@@ -15,11 +15,11 @@ from domcaps_qemu.emulators import Emulator, emulators, host_arch
 from domcaps_qemu.firmware import descriptors_of
 from domcaps_qemu.guests import guests
 from domcaps_qemu.libvirt import installed
-from domcaps_qemu.machines import Machine
+from domcaps_qemu.machines import Machine, preferred
 from domcaps_qemu.processor import Processor, processor
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.table import AFTER_CPU, OS_AND_MEMORY
-from domcaps_qemu.world import ACCELERATED, BINARY, Guest, World
+from domcaps_qemu.world import ACCELERATED, BINARY, World
 
 NEWEST: Version = (12, 8)
 """The newest libvirt whose words the table knows: the profile where no libvirt is installed."""
@@ -54,7 +54,7 @@ def _report(world: World, emulator: Emulator, machine: Machine, runs: Verdict, s
     return Report(
         identity=Identity(guest.emulator, guest.arch, guest.stable, guest.virttype),
         guest=runs,
-        document=document(world, emulator, machine, said) if known and not failures and _answers(emulator, guest) else None,
+        document=document(world, emulator, machine, said) if known and not failures and _answers(world, emulator) else None,
         verdicts=said.verdicts if known else (),
         loaders=world.firmware.present(),
         version=emulator.version,
@@ -73,9 +73,13 @@ def _failures(world: World) -> tuple[str, ...]:
     return tuple(dict.fromkeys(answer.text for answer in answers if isinstance(answer, Refusal)))
 
 
-def _answers(emulator: Emulator, guest: Guest) -> bool:
-    """Would libvirt answer at all? It refuses KVM where QEMU has none, and TCG where QEMU was built without it."""
-    return (emulator.enabled if guest.virttype == "kvm" else emulator.tcg) is True
+def _answers(world: World, emulator: Emulator) -> bool:
+    """Would libvirt answer at all? It refuses architectures it does not know, KVM where QEMU has none, TCG that is not built in.
+
+    Of every architecture of QEMU's that libvirt knows, it prefers some machine.
+    """
+    works = (emulator.enabled if world.guest.virttype == "kvm" else emulator.tcg) is True
+    return works and preferred(world.guest.target, world.profile) != ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from prometheus_client.core import Metric
 
 from domcaps_exporter.document import read
 from domcaps_exporter.exposition import TEXT_0, Part
-from domcaps_exporter.metrics import Options, families, limited, series
+from domcaps_exporter.metrics import Exposed, Options, exposed, families
 from domcaps_exporter.model import (
     Cpu,
     CpuMode,
@@ -91,7 +91,7 @@ def outcome(*reports: Report, driver: str = "qemu") -> Outcome:
 def told(*reports: Report, options: Options | None = None) -> Told:
     """Family -> (labels beyond the identity, in alphabetical order) -> value."""
     found: Told = {}
-    for family in families([outcome(*reports)], options or Options()):
+    for family in families(exposed(outcome(*reports), 10_000, options or Options()).samples):
         for sample in family.samples:
             extra = tuple(
                 text for name, text in sorted(sample.labels.items()) if name not in ("driver", "emulator", "arch", "virttype")
@@ -252,31 +252,30 @@ def test_what_differs_from_chip_to_chip_does_not_count_in_the_fingerprint() -> N
 
 
 def test_more_series_than_the_limit_fail_the_driver_with_the_numbers() -> None:
-    count = series(outcome(REPORT), Options())
-    assert limited(outcome(REPORT), count, Options()).failure is None
-    failed = limited(outcome(REPORT), count - 1, Options())
-    assert failed.reports == ()
-    assert failed.failure == Failure("limit", f"{count} series are more than the {count - 1} allowed (--series.limit)")
+    count = len(exposed(outcome(REPORT), 10_000, Options()).samples)
+    assert exposed(outcome(REPORT), count, Options()).failure is None
+    failed = exposed(outcome(REPORT), count - 1, Options())
+    assert failed == Exposed((), Failure("limit", f"{count} series are more than the {count - 1} allowed (--series.limit)"))
 
 
 def test_two_reports_of_one_identity_break_the_contract() -> None:
-    failed = limited(outcome(REPORT, REPORT), 10_000, Options())
+    failed = exposed(outcome(REPORT, REPORT), 10_000, Options())
     assert failed.failure is not None
     assert failed.failure.reason == "contract"
-    assert not failed.reports
+    assert not failed.samples
 
 
 def test_a_report_that_cannot_be_shown_costs_its_driver_only() -> None:
     nonsense = replace(REPORT, loaders=(("/fw", None),))  # type: ignore[arg-type]  # a stranger's driver is not type-checked
-    failed = limited(outcome(nonsense), 10_000, Options())
+    failed = exposed(outcome(nonsense), 10_000, Options())
     assert failed.failure is not None
     assert failed.failure.reason == "contract"
     assert "TypeError" in failed.failure.text
 
 
 def test_a_failure_stays_what_it_is() -> None:
-    silent = Outcome("qemu", failure=Failure("timeout", "no answer"))
-    assert limited(silent, 0, Options()) is silent
+    failure = Failure("timeout", "no answer")
+    assert exposed(Outcome("qemu", failure=failure), 0, Options()) == Exposed((), failure)
 
 
 def recorded() -> list[Outcome]:
@@ -289,7 +288,8 @@ def recorded() -> list[Outcome]:
 
 
 def everything() -> list[Metric]:
-    return families([*recorded(), outcome(replace(REPORT, machine_types=(MachineType("isapc"),)))], Options(True, True, True))
+    outcomes = [*recorded(), outcome(replace(REPORT, machine_types=(MachineType("isapc"),)))]
+    return families(sample for one in outcomes for sample in exposed(one, 100_000, Options(True, True, True)).samples)
 
 
 def test_no_two_samples_of_real_documents_have_equal_name_and_labels() -> None:

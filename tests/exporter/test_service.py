@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.exposition import OPENMETRICS, TEXT_0
-from domcaps_exporter.metrics import Options, families
+from domcaps_exporter.metrics import Options, exposed
 from domcaps_exporter.model import REASONS, Document, Driver, Failure, Identity, Outcome, Report, Verdict
 from domcaps_exporter.service import Service, catalogue
 
@@ -154,7 +154,7 @@ def test_a_good_probe_is_success_with_its_time_and_series() -> None:
     assert said["domcaps_probe_success", "qemu"] == 1
     assert said["domcaps_probe_duration_seconds", "qemu"] == 0.25
     assert said["domcaps_probe_last_success_timestamp_seconds", "qemu"] == 1000
-    assert said["domcaps_series", "qemu"] == sum(len(family.samples) for family in families([GOOD], Options()))
+    assert said["domcaps_series", "qemu"] == len(exposed(GOOD, 10_000, Options()).samples)
 
 
 def test_a_failed_probe_is_no_zero_of_the_documents_but_a_counted_reason() -> None:

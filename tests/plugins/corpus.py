@@ -1,7 +1,7 @@
 """libvirt's own recordings of QEMU, and the mocked host in which libvirt's tests answer from them.
 
-A corpus folder holds `qemucapabilitiesdata/*.replies`, `domaincapsdata/qemu_*.xml`, `qemufirmwaredata/` and `cpu_map/` as libvirt's source
-release has them under tests/ and src/. The host is the one that libvirt's tests/domaincapstest.c and its mocks make up.
+A corpus folder holds `qemucapabilitiesdata/*.replies`, `domaincapsdata/qemu_*.xml`, `qemufirmwaredata/` and `cpu_map/` as libvirt's
+source release has them under tests/ and src/. The host is the one that libvirt's tests/domaincapstest.c and its mocks make up.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,38 +87,39 @@ class MockedHost:
         first, *second = conversation(case.replies.read_text())
         self._root, self.case = root, case
         self.accelerated = bool(second)
+        self._kinds: Mapping[str, Callable[..., Answer]] = {
+            "qmp": self._qmp,
+            "list": self._list,
+            "read": self._read,
+            "kvm": lambda extension: b"2147483647" if extension == "66" else ABSENT,
+            "cpuid": lambda leaf, _: f"0 0 {509:x} {451:x}".encode() if leaf == "8000001f" else ABSENT,
+            "run": lambda *_: self._swtpm(),
+            "cpu": self._processor,
+            "uname": lambda: f"Linux\x006.1\x00{case.arch}".encode(),
+            "which": self._which,
+            "exec": self._exec,
+            "exists": lambda _: b"file",
+        }
         self._sessions: Mapping[str, Mapping[str, bytes]] = {BINARY: first, ACCELERATED: first, EMULATED: (second or [first])[0]}
 
     def ask(self, wanted: frozenset[Question]) -> dict[Question, Answer]:
         return {one: self._answer(one) for one in wanted}
 
     def _answer(self, asked: Question) -> Answer:
-        match asked:
-            case ("qmp", (_, scope, line)):
-                return self._sessions[scope].get(line, b'{"error": {"class": "CommandNotFound", "desc": ""}}')
-            case ("list", (path,)) if path in _FIRMWARE:
-                return "\0".join(sorted(self._firmware(path))).encode()
-            case ("list", ("/usr/share/libvirt/cpu_map",)):
-                return "\0".join(sorted(one.name for one in (self._root / "cpu_map").iterdir())).encode()
-            case ("read", (path,)):
-                return self._read(path)
-            case ("kvm", ("66",)):
-                return b"2147483647"
-            case ("cpuid", ("8000001f", "0")):
-                return f"0 0 {509:x} {451:x}".encode()
-            case ("run", ("swtpm_setup", "--print-capabilities")):
-                return self._swtpm()
-            case ("cpu", ()):
-                return self._processor()
-            case ("uname", ()):
-                return f"Linux\x006.1\x00{self.case.arch}".encode()
-            case ("which", (name,)) if not name.startswith("qemu-system-"):
-                return f"/usr/bin/{name}".encode()
-            case ("exec", (path,)):
-                return b"yes" if path == self.case.emulator else ABSENT
-            case ("exists", _):
-                return b"file"
-        return ABSENT
+        make = self._kinds.get(asked.kind)
+        return ABSENT if make is None else make(*asked.args)
+
+    def _qmp(self, _: str, scope: str, line: str) -> Answer:
+        return self._sessions[scope].get(line, b'{"error": {"class": "CommandNotFound", "desc": ""}}')
+
+    def _list(self, path: str) -> Answer:
+        return "\0".join(sorted(self._firmware(path))).encode() if path in _FIRMWARE else ABSENT
+
+    def _which(self, name: str) -> Answer:
+        return ABSENT if name.startswith("qemu-system-") else f"/usr/bin/{name}".encode()
+
+    def _exec(self, path: str) -> Answer:
+        return b"yes" if path == self.case.emulator else ABSENT
 
     def _firmware(self, path: str) -> dict[str, Path]:
         folders = (self._root / "qemufirmwaredata" / part / "qemu/firmware" for part in _FIRMWARE[path])

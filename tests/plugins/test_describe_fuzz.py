@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from domcaps_qemu.table import AFTER_CPU, OS_AND_MEMORY
 from domcaps_qemu.world import BINARY, World
 
 ERROR = b'{"error": {"class": "GenericError", "desc": "no"}}'
-RECORDED = ("qemu_9.2.0.x86_64", "qemu_7.0.0-virt.aarch64", "qemu_4.2.0.ppc64", "qemu_9.1.0.s390x", "qemu_6.0.0-tcg.x86_64")
+RECORDED = frozenset(
+    ("qemu_10.0.0.x86_64+amdsev", "qemu_8.2.0-virt.aarch64", "qemu_7.1.0.ppc64", "qemu_9.2.0.s390x", "qemu_7.0.0.x86_64")
+)
 few = settings(max_examples=int(os.environ.get("DOMCAPS_FUZZ", "60")), deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -35,7 +37,7 @@ class Recording:
     """Facts that make sense, and the driver that understands them."""
 
     qemu: Qemu
-    facts: Facts
+    facts: Facts = field(repr=False)
 
     def described(self, changes: Mapping[Question, Answer | None]) -> list[Report]:
         """The reports where these answers are others, or missing."""
@@ -46,7 +48,7 @@ class Recording:
 @cache
 def recordings() -> tuple[Recording, ...]:
     """The real QEMU's answers, and libvirt's recordings where they are."""
-    return tuple([*_real(), *_recorded()])
+    return (*_real(), *_recorded())
 
 
 def _real() -> Iterator[Recording]:
@@ -141,12 +143,12 @@ def _interesting(recording: Recording) -> list[Question]:
 @given(changes())
 def test_wrong_answers_are_understood_or_unreadable_by_name(change: tuple[Recording, dict[Question, Answer | None]]) -> None:
     recording, changed = change
+    words = ""
     try:
-        told = recording.described(changed)
+        recording.described(changed)
     except UnreadableAnswer as error:
-        assert any(str(one) in str(error) for one in changed), error
-    else:
-        assert all(isinstance(one, Report) for one in told)
+        words = str(error)
+    assert not words or any(str(one) in words for one in changed)
 
 
 # ---- missing answers ---------------------------------------------------------------------------------------------------------
