@@ -1,5 +1,6 @@
 # make run      set up what is missing, then export this host on http://127.0.0.1:19177/ (ARGS="show --format xml" for another command)
 # make test     set up what is missing, then test (ARGS="tests/exporter -k sentence" for some of it)
+# make test-live SUITE=trixie     compare with that Debian suite's libvirt, byte for byte; as root, unpacked into LIVE_ROOT
 # make lint     formatting, lint, types
 # make bench    what a probe and a scrape cost
 # make lock     renew requirements/ from pyproject.toml (needs uv)
@@ -7,12 +8,14 @@
 
 PYTHON ?= python3
 ARGS ?=
+SUITE ?= trixie
+LIVE_ROOT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/domcaps-exporter/$(SUITE)
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links
 
-.PHONY: run test lint bench lock clean
+.PHONY: run test test-live lint bench lock clean
 
 run: .venv/ready
 	@.setup/hypervisor
@@ -22,6 +25,10 @@ test: .venv/ready-to-test
 	@.setup/hypervisor
 	@.setup/prometheus
 	@PATH="$$PATH:$$PWD/.venv/prometheus/usr/bin" exec $(BIN)/python -m pytest $(ARGS)
+
+test-live:
+	@.setup/suite $(SUITE) "$(LIVE_ROOT)"
+	@exec $(PYTHON) -m tests.live.suites "$(LIVE_ROOT)"
 
 lint: .venv/ready-to-test
 	$(BIN)/ruff check .

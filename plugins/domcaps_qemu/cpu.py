@@ -31,7 +31,8 @@ class CpuFacts:
         passthrough_only: is it a KVM guest on one of the machines named above? `virttype`: kvm, hvf or qemu; `native`: can this host's CPU run the emulator's code?
         definitions: query-cpu-definitions under this virttype's accelerator; empty where QEMU has none, None where nobody knows.
         expansion: the `model` of query-cpu-model-expansion: of `host` under the first launch, of `max` under a launch that must
-            emulate; static, or on x86 without `unavailable_features` full of the static one. None where QEMU refused.
+            emulate; static, or on x86 without `unavailable_features` full of the static one. Empty where QEMU refused, None where
+            nobody knows.
         unmigratable: the same asked with `migratable: false` (x86).
         knows_max: does any launch list a model named max? None where nobody knows.
         migratable: has the type max-x86_64-cpu or max-arm-cpu the property `migratable`?
@@ -114,7 +115,7 @@ def _host_model(facts: CpuFacts) -> HostModel | None:
 
 def _model(facts: CpuFacts) -> HostModel | None:
     if facts.target in ("s390", "s390x"):
-        return None if facts.expansion is None else host_model_s390(facts.expansion, facts.profile)
+        return host_model_s390(facts.expansion, facts.profile) if facts.expansion else None
     if facts.cpu_map is None or facts.definitions is None:
         return None
     if FAMILIES.get(facts.target) == "x86":
@@ -128,8 +129,8 @@ def _model(facts: CpuFacts) -> HostModel | None:
 def _x86(facts: CpuFacts, cpu_map: CpuMap, reply: Sequence[Reply]) -> HostModel | None:
     definitions = read_definitions(reply, facts.target, cpu_map, facts.profile)
     msrs = facts.unavailable_features is True
-    if facts.expansion is not None:
-        more = None if facts.unmigratable is None else facts.unmigratable["props"]
+    if facts.expansion:
+        more = facts.unmigratable["props"] if facts.unmigratable else None
         processor = expanded(facts.expansion["props"], more, facts.target, cpu_map, facts.profile)
         return None if processor is None else host_model_x86(processor, definitions, cpu_map, facts.profile, True, msrs)
     if not facts.leaves:
@@ -148,4 +149,5 @@ def _possible(facts: CpuFacts) -> Truth:
         return None
     if FAMILIES.get(facts.target) == "x86":
         return bool(facts.definitions)
-    return None if facts.target in FAMILIES and (facts.pvr is None or facts.cpu_map is None) else False
+    unknown = (facts.pvr is None or facts.cpu_map is None) if facts.target in FAMILIES else facts.expansion is None
+    return None if unknown else False

@@ -6,12 +6,13 @@ once; what it said is remembered while everything it depends on stands still.
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
 import sysconfig
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
 from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeError, Question, Refusal, Report, question
@@ -21,7 +22,7 @@ from domcaps_qemu.describe import reports
 from domcaps_qemu.processor import MAP_FOLDER
 from domcaps_qemu.qmp import Monitor, exchange
 from domcaps_qemu.settings import Wanted
-from domcaps_qemu.world import ACCELERATED, BINARY
+from domcaps_qemu.world import ACCELERATED, BINARY, EMULATED
 
 MODULES = (
     "/usr/lib/qemu",
@@ -99,39 +100,40 @@ class Probe:
     def __init__(self, host: Host, executables: dict[str, str]) -> None:
         self._host, self._executables = host, executables
         self._answers: dict[Question, Answer] = {}
-        self._monitors: dict[tuple[str, str], Monitor] = {}
-        self._children: dict[tuple[str, str], Child] = {}
-        self._talks: dict[tuple[str, str], ExitStack] = {}
-        self._running = ExitStack()
+        self._talks: dict[tuple[str, str], Talk] = {}
 
     def __enter__(self) -> Probe:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for monitor in self._monitors.values():
-            monitor.say(["quit"])
-            monitor.send()
-        self._running.close()
+        self._end(list(self._talks))
 
     def ask_all(self, questions: Iterable[Question]) -> Facts:
         """The answers to all these, cheap ones and QEMU's."""
         wanted = frozenset(questions)
-        cheap = self.ask(frozenset(one for one in wanted if not _is_dear(one)))
-        return {**cheap, **self.ask(frozenset(filter(_is_dear, wanted)))}
+        files = self.ask(frozenset(one for one in wanted if one.kind != "qmp"))
+        return {**files, **self.ask(frozenset(one for one in wanted if one.kind == "qmp"))}
 
     def ask(self, wanted: frozenset[Question]) -> Facts:
-        """The cheap ones first: what the host's files say decides what QEMU must be asked."""
-        cheap = {one: self._once(one) for one in wanted if not _is_dear(one)}
-        return cheap or self._remembered(wanted)
+        """The files first: what they say decides what QEMU must be asked. Meanwhile QEMU thinks about what is certain already."""
+        talk = frozenset(one for one in wanted if one.kind == "qmp")
+        files = wanted - talk
+        if not files:
+            return self._host.remember(talk, self._identity, self._converse)
+        if talk:
+            self._host.remember(talk, self._identity, self._begin)
+        dear = frozenset(filter(_is_dear, files))
+        cheap = {one: self._once(one) for one in files - dear}
+        return {**cheap, **self._host.remember(dear, self._identity, self._look)} if dear else cheap
 
     def judge(self, facts: Facts) -> None:
         """Is there anything to report?"""
         asked = [one for one in facts if one.kind == "qmp"]
         if not asked:
             raise HypervisorAbsent("no QEMU system emulator for this architecture in PATH, nor /usr/libexec/qemu-kvm")
-        failures = [monitor.failure for monitor in self._monitors.values()]
+        failures = [talk.monitor.failure for talk in self._talks.values() if talk.monitor.failure is not None]
         if failures and not any(isinstance(facts[one], bytes) for one in asked):
-            raise next(failure for failure in failures if failure is not None)
+            raise failures[0]
 
     def _once(self, asked: Question) -> Answer:
         """A file that is looked at twice in one probe says the same thing twice."""
@@ -139,10 +141,10 @@ class Probe:
             self._answers[asked] = self._host.ask(asked)
         return self._answers[asked]
 
-    # ---- QEMU ----
+    def _look(self, wanted: frozenset[Question]) -> Facts:
+        return {one: self._host.ask(one) for one in wanted}
 
-    def _remembered(self, wanted: frozenset[Question]) -> Facts:
-        return self._host.remember(wanted, self._identity, self._learn)
+    # ---- QEMU ----
 
     def _identity(self, asked: Question) -> tuple[Question, ...]:
         """What an answer depends on: of QEMU's, the file that really runs, its modules and, but for BINARY ones, the host."""
@@ -156,64 +158,124 @@ class Probe:
         files = (question("program", path) for path in dict.fromkeys((emulator, executable, *MODULES)))
         return (*files, *(() if scope == BINARY else HOST_IDENTITY))
 
-    def _learn(self, wanted: frozenset[Question]) -> Facts:
-        files = {one: self._host.ask(one) for one in wanted if one.kind != "qmp"}
-        return files | self._converse([one for one in wanted if one.kind == "qmp"])
+    def _begin(self, wanted: frozenset[Question]) -> Facts:
+        """Ask, and do not wait. Whether a second process will be needed is not certain yet."""
+        for key, asked in _by_process(wanted).items():
+            if key not in self._talks and key[1] == ACCELERATED:
+                self._talk(key).say(asked)
+        return {}
 
-    def _converse(self, wanted: Sequence[Question]) -> dict[Question, Answer]:
-        """Ask the emulators, all at the same time. One that fails has an error for every answer."""
-        talks: defaultdict[tuple[str, str], list[Question]] = defaultdict(list)
-        for one in sorted(wanted):
-            emulator, scope, _ = one.args
-            talks[emulator, ACCELERATED if scope == BINARY else scope].append(one)
-        for (emulator, accelerator), asked in talks.items():
-            self._monitor(emulator, accelerator).say([one.args[2] for one in asked])
-        exchange(self._monitors.values(), self._patience())
-        for key in talks:
-            self._give_up(key)
-        for (emulator, _), child in self._children.items():
-            self._executables[emulator] = child.exe or emulator
-        return {one: answer for key, asked in talks.items() for one, answer in _heard(self._monitors[key], asked)}
+    def _converse(self, wanted: frozenset[Question]) -> Facts:
+        """Ask the emulators, as many at the same time as there are processors. One that fails has an error for every answer."""
+        processes = _by_process(wanted)
+        crowd = max(1, os.cpu_count() or 1)
+        emulators = sorted({emulator for emulator, _ in processes})
+        heard: dict[Question, Answer] = {}
+        for first in range(0, len(emulators), crowd):
+            turn = {key: asked for key, asked in processes.items() if key[0] in emulators[first : first + crowd]}
+            heard |= self._hear(turn)
+            if len(emulators) > crowd:
+                self._end(list(turn))
+        return heard
 
-    def _monitor(self, emulator: str, accelerator: str) -> Monitor:
-        key = emulator, accelerator
-        if key not in self._monitors:
-            ours, theirs = socket.socketpair()
-            self._running.callback(ours.close)
-            self._monitors[key] = Monitor(ours, emulator)
-            with theirs:
-                self._launch(key, theirs.fileno())
-        return self._monitors[key]
+    def _hear(self, processes: Mapping[tuple[str, str], Sequence[Question]]) -> dict[Question, Answer]:
+        for key, asked in processes.items():
+            if key in self._talks and self._talks[key].ground != self._ground(key):
+                self._end([key])  # something changed since it was started: what it says is of yesterday
+            self._talk(key).say(asked)
+        exchange([self._talks[key].monitor for key in processes], self._patience())
+        heard: dict[Question, Answer] = {}
+        for key, asked in processes.items():
+            heard |= self._talks[key].hear(asked)
+            self._executables[key[0]] = self._talks[key].executable or key[0]
+        return heard
 
-    def _launch(self, key: tuple[str, str], monitor: int) -> None:
-        self._talks[key] = self._running.enter_context(ExitStack())
-        try:
-            self._children[key] = self._talks[key].enter_context(self._host.launch(argv(*key, monitor), (monitor,)))
-        except ProbeError as error:
-            self._monitors[key].fail(error)
+    def _talk(self, key: tuple[str, str]) -> Talk:
+        if key not in self._talks:
+            self._talks[key] = Talk(self._host, *key, self._ground(key))
+        return self._talks[key]
+
+    def _ground(self, key: tuple[str, str]) -> tuple[Answer, ...]:
+        return tuple(self._host.ask(one) for one in self._identity(question("qmp", *key, "")))
+
+    def _end(self, keys: Iterable[tuple[str, str]]) -> None:
+        with ExitStack() as ending:
+            for key in keys:
+                ending.callback(self._talks.pop(key).end)
 
     def _patience(self) -> float:
         """Until when to listen: half of the time that is left. An emulator that hangs must not take the others' time as well."""
         now = time.monotonic()
         return now + (self._host.deadline - now) / 2
 
-    def _give_up(self, key: tuple[str, str]) -> None:
-        """End a QEMU that has failed; what it said on stderr is noted on its failure."""
-        monitor = self._monitors[key]
-        if monitor.failure is None:
-            return
+
+class Talk:
+    """One QEMU that was started, and what it has been asked. `ground`: what its answers depend on, as it was at the start."""
+
+    def __init__(self, host: Host, emulator: str, accelerator: str, ground: tuple[Answer, ...]) -> None:
+        self.ground = ground
+        self._asked: list[Question] = []
+        self._heard: dict[Question, Answer] = {}
+        self._running = ExitStack()
+        self._child: Child | None = None
+        ours, theirs = socket.socketpair()
+        self._running.callback(ours.close)
+        self.monitor = Monitor(ours, emulator)
+        with theirs:
+            try:
+                command = argv(emulator, accelerator, theirs.fileno())
+                self._child = self._running.enter_context(host.launch(command, (theirs.fileno(),)))
+            except ProbeError as error:
+                self.monitor.fail(error)
+
+    @property
+    def executable(self) -> str:
+        return self._child.exe if self._child is not None else ""
+
+    def say(self, questions: Iterable[Question]) -> None:
+        """Ask what has not been asked yet."""
+        new = [one for one in questions if one not in self._heard and one not in self._asked]
+        self._asked += new
+        self.monitor.say([one.args[2] for one in new])
+        self.monitor.send()
+
+    def hear(self, questions: Iterable[Question]) -> dict[Question, Answer]:
+        """The answers to these; errors all, once it has failed."""
+        if self.monitor.failure is not None:
+            self._note_last_words()
+            words = "; ".join((str(self.monitor.failure), *getattr(self.monitor.failure, "__notes__", ())))
+            return {one: Refusal("error", words) for one in questions}
+        self._heard |= dict(zip(self._asked, self.monitor.replies(len(self._asked)), strict=True))
+        self._asked = []
+        return {one: self._heard[one] for one in questions}
+
+    def end(self) -> None:
+        """Let it quit, and see that it is gone."""
+        self.monitor.say(["quit"])
+        self.monitor.send()
+        self._running.close()
+
+    def _note_last_words(self) -> None:
+        """End it; what it said on stderr is noted on the failure that leaves its block."""
         try:
-            with self._talks[key]:
-                raise monitor.failure
+            with self._running.pop_all():
+                raise self.monitor.failure or ProbeError
         except ProbeError as failure:
-            monitor.failure = failure
+            self.monitor.failure = failure
 
 
-def _heard(monitor: Monitor, asked: list[Question]) -> Iterator[tuple[Question, Answer]]:
-    if monitor.failure is not None:
-        words = "; ".join((str(monitor.failure), *getattr(monitor.failure, "__notes__", ())))
-        return ((one, Refusal("error", words)) for one in asked)
-    return zip(asked, monitor.replies(len(asked)), strict=True)
+def _by_process(questions: Iterable[Question]) -> dict[tuple[str, str], list[Question]]:
+    """The questions by the process that answers them. What depends on the emulator's files only is asked of the first process, but
+    for the schema, which takes longest to tell: a second process, where there is one, has more time for it.
+    """
+    wanted = sorted(questions)
+    second = {one.args[0] for one in wanted if one.args[1] == EMULATED}
+    processes: defaultdict[tuple[str, str], list[Question]] = defaultdict(list)
+    for one in wanted:
+        emulator, scope, command = one.args
+        shifted = command == "query-qmp-schema" and emulator in second
+        processes[emulator, scope if scope != BINARY else EMULATED if shifted else ACCELERATED].append(one)
+    return processes
 
 
 def argv(emulator: str, accelerator: str, monitor: int) -> tuple[str, ...]:

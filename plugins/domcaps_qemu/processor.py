@@ -129,7 +129,7 @@ def _facts(world: World, emulator: Emulator, cpu_map: CpuMap | None) -> CpuFacts
         migratable=any_known(world.has_property(f"max-{name}-cpu", "migratable") for name in ("x86_64", "arm")),
         unavailable_features=blocked,
         address_bits=_address_bits(world),
-        leaves=_leaves(world, cpu_map) if emulator.native and world.is_x86 and first is None and cpu_map is not None else {},
+        leaves=_leaves(world, cpu_map) if emulator.native and world.is_x86 and not first and cpu_map is not None else {},
         pvr=_pvr(world) if world.is_ppc64 else None,
     )
 
@@ -146,7 +146,7 @@ def _knows_max(world: World, emulator: Emulator) -> Truth:
         known = None if listed is None else any(entry["name"] == "max" for entry in listed)
         if known is not False:
             return known
-    return False
+    return None if emulator.native and emulator.enabled is None else False
 
 
 def _expansions(world: World, blocked: Truth) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
@@ -159,12 +159,12 @@ def _expansions(world: World, blocked: Truth) -> tuple[Mapping[str, Any] | None,
     models = {"name": name}, {"name": name, "props": {"migratable": False}}
     static = [_expanded(world, "static", model) for model in models]
     if blocked is False:  # the i386 emulator: QEMU tells all only of what it has expanded once
-        static = [None if model is None else _expanded(world, "full", model) for model in static]
+        static = [_expanded(world, "full", model) if model else model for model in static]
     return static[0], static[1]
 
 
 def _expanded(world: World, kind: str, model: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return world.under(world.guest.scope, expansion, "query-cpu-model-expansion", type=kind, model=model) or None
+    return world.under(world.guest.scope, expansion, "query-cpu-model-expansion", type=kind, model=model)
 
 
 def _leaves(world: World, cpu_map: CpuMap) -> dict[tuple[int, int], tuple[int, ...]]:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,11 @@ RECORDED = frozenset(
 few = settings(max_examples=int(os.environ.get("DOMCAPS_FUZZ", "60")), deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@dataclass(frozen=True)
 class Recording:
-    """Facts that make sense, and the driver that understands them."""
+    """Facts that make sense, and the driver that understands them. No dataclass: Hypothesis would print them all."""
 
-    qemu: Qemu
-    facts: Facts = field(repr=False)
+    def __init__(self, qemu: Qemu, facts: Facts) -> None:
+        self.qemu, self.facts = qemu, facts
 
     def described(self, changes: Mapping[Question, Answer | None]) -> list[Report]:
         """The reports where these answers are others, or missing."""

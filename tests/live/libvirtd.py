@@ -1,0 +1,200 @@
+"""A libvirtd of one's own, in directories of its own, that leaves nothing behind. The machine's own libvirt is not touched.
+
+As root it is a system libvirt, in a mount namespace where its directories are new and empty; else a session libvirt whose XDG
+directories are. Nothing is started but libvirtd and the QEMUs that it asks.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+PROGRAMS = ("libvirtd", "virsh")
+REAPER = str(Path(__file__).with_name("reaper.py"))
+_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
+_PATIENCE = 120.0
+
+_LIBVIRTD_CONF = """listen_tls = 0
+listen_tcp = 0
+unix_sock_dir = "{folder}"
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+log_outputs = "3:stderr"
+"""
+_QEMU_CONF = """security_driver = "none"
+"""
+# Where only root may open /dev/kvm, libvirt would find its cache outdated at every call: it looks as the user that runs guests.
+_QEMU_CONF_OF_ROOT = f"""{_QEMU_CONF}user = "root"
+group = "root"
+"""
+
+_ELSEWHERE = """set -eu
+mount --make-rprivate /
+for folder in /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /run; do
+    mkdir -p "$folder"
+    mount -t tmpfs tmpfs "$folder"
+done
+cp "$1" /etc/libvirt/qemu.conf
+shift
+exec "$@"
+"""
+
+
+class Refused(Exception):
+    """libvirt would not say; the message is libvirt's."""
+
+
+class Crashed(Exception):
+    """libvirtd ended while it was asked."""
+
+
+def lacking() -> str:
+    """The first program that this machine would need and has not; empty if it has them all."""
+    return next((program for program in PROGRAMS if shutil.which(program, path=_PATH) is None), "")
+
+
+class NotStarted(Exception):
+    """libvirtd does not run here; the message is what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Libvirt:
+    """A running libvirtd, and the only one that `virsh` here speaks to."""
+
+    uri: str
+    process: subprocess.Popen[bytes]
+
+    def virsh(self, *argv: str) -> str:
+        """What virsh prints.
+
+        Raises:
+            Refused: libvirt answered with an error.
+            Crashed: libvirtd is gone.
+        """
+        whole = ["virsh", "--connect", self.uri, *argv]
+        done = subprocess.run(whole, capture_output=True, text=True, timeout=_PATIENCE, check=False, env=_environment())
+        if done.returncode == 0:
+            return done.stdout
+        if _gone(self.process):
+            raise Crashed(" ".join(argv))
+        raise Refused(done.stderr.strip())
+
+    def domcapabilities(self, emulator: str, arch: str = "", machine: str = "", virttype: str = "") -> str:
+        """libvirt's XML; what is left empty libvirt chooses. Raises as `virsh` does."""
+        asked = {"--emulatorbin": emulator, "--arch": arch, "--machine": machine, "--virttype": virttype}
+        return self.virsh("domcapabilities", *(word for option, text in asked.items() if text for word in (option, text)))
+
+
+@contextmanager
+def private() -> Iterator[Libvirt]:
+    """A libvirtd with an empty cache, ready to be asked. Afterwards it and all its QEMUs are gone.
+
+    Raises:
+        NotStarted: it does not get ready.
+    """
+    with tempfile.TemporaryDirectory(prefix="libvirt-") as name:
+        folder = Path(name)
+        socket = folder / "libvirt-sock"
+        libvirtd = ["libvirtd", "--config", str(_configured(folder)), "--pid-file", str(folder / "pid")]
+        reaped = [sys.executable, REAPER, *libvirtd]
+        said = folder / "said"
+        with said.open("wb") as out:
+            environment = _environment(_session(folder))
+            process = subprocess.Popen(
+                [*_elsewhere(folder), *reaped], env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+        try:
+            libvirt = Libvirt(f"qemu:///{'system' if _is_root() else 'session'}?socket={socket}", process)
+            _await_ready(libvirt, socket, said)
+            yield libvirt
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _configured(folder: Path) -> Path:
+    """Writes the two configuration files; libvirtd's own."""
+    settings = folder / "config" / "libvirt"
+    settings.mkdir(parents=True)
+    (settings / "qemu.conf").write_text(_QEMU_CONF_OF_ROOT if _is_root() else _QEMU_CONF)
+    (settings / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(folder=folder))
+    return settings / "libvirtd.conf"
+
+
+def _elsewhere(folder: Path) -> list[str]:
+    """The command that becomes another, where libvirt's system directories are new."""
+    unshared = ["unshare", "--mount", "sh", "-c", _ELSEWHERE, "sh", str(folder / "config/libvirt/qemu.conf")]
+    return unshared if _is_root() else []
+
+
+def _session(folder: Path) -> Mapping[str, str]:
+    """A session libvirt's directories. Firmware descriptors of the user's own stay where they are, for everybody else sees them."""
+    if _is_root():
+        return {}
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    (folder / "config" / "qemu").symlink_to(config / "qemu")
+    return {
+        f"XDG_{kind}": str(folder / kind.split("_")[0].lower())
+        for kind in ("CONFIG_HOME", "CACHE_HOME", "RUNTIME_DIR", "DATA_HOME")
+    }
+
+
+def _environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    return {**os.environ, "PATH": _PATH, "LC_ALL": "C.UTF-8", **(more or {})}
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _await_ready(libvirt: Libvirt, socket: Path, said: Path) -> None:
+    until = time.monotonic() + _PATIENCE
+    while not socket.exists():
+        if _gone(libvirt.process, 0.02) or time.monotonic() > until:
+            raise NotStarted(said.read_text())
+    libvirt.virsh("uri")
+
+
+def _gone(process: subprocess.Popen[bytes], seconds: float = 0.5) -> bool:
+    """Has it ended, or will it in a moment? A client hears of a crash before the parent does."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+# ---- what it costs -----------------------------------------------------------------------------------------------------------
+
+
+class Cost(NamedTuple):
+    """Seconds for one `virsh domcapabilities`: with an empty cache, and with a full one. NaN where libvirt gives no answer."""
+
+    cold: float
+    warm: float
+
+
+def cost(emulator: str, arch: str, repeated: int = 5) -> Cost:
+    """What an emulator's default machine costs with a fresh libvirtd: the first call, and the quickest of the next."""
+    try:
+        with private() as libvirt:
+            first, *others = (_timed(libvirt, emulator, arch) for _ in range(repeated + 1))
+    except (Refused, Crashed):
+        return Cost(math.nan, math.nan)
+    return Cost(first, min(others))
+
+
+def _timed(libvirt: Libvirt, emulator: str, arch: str) -> float:
+    start = time.perf_counter()
+    libvirt.domcapabilities(emulator, arch)
+    return time.perf_counter() - start

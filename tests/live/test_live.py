@@ -1,0 +1,72 @@
+"""Our documents against a real libvirt of this machine's own, byte for byte; and that nothing is left of it afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from tests.endtoend import eventually, runs
+from tests.live.compare import COMPARED
+from tests.live.kvm import WITHOUT_KVM
+from tests.live.libvirtd import REAPER, lacking
+from tests.live.suites import CHECKOUT
+
+EMULATORS = sorted(map(str, Path("/usr/bin").glob("qemu-system-*")))
+NATIVE = f"/usr/bin/qemu-system-{os.uname().machine}"
+STABLE = {"x86_64": "q35", "s390x": "s390-ccw-virtio", "ppc64le": "pseries"}.get(os.uname().machine, "virt")
+
+Needs = Callable[[str, object, str], None]
+
+
+@pytest.fixture
+def compared(needs: Needs, record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Asserts that all documents are identical, and notes how many they were."""
+    needs(lacking() or "libvirtd", not lacking(), "its documents are what ours are compared with")
+
+    def compare(*argv: str, within: Sequence[str] = ()) -> None:
+        command = [*within, sys.executable, "-m", "tests.live.compare", *argv]
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=300, check=False)
+        record_property(COMPARED, done.stdout.strip().rpartition("\n")[2])
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return compare
+
+
+def test_the_native_emulators_documents_are_libvirts_to_the_byte(compared: Callable[..., None], needs: Needs) -> None:
+    needs(Path(NATIVE).name, Path(NATIVE).exists(), "it is asked")
+    compared(NATIVE, "--machines", STABLE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("emulator", EMULATORS, ids=lambda path: Path(path).name)
+def test_every_emulators_documents_are_libvirts_to_the_byte(compared: Callable[..., None], emulator: str) -> None:
+    compared(emulator)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("emulator", EMULATORS, ids=lambda path: Path(path).name)
+def test_so_they_are_where_there_is_no_kvm(compared: Callable[..., None], needs: Needs, emulator: str) -> None:
+    needs("root", os.geteuid() == 0, "/dev/kvm is hidden in a mount namespace")
+    compared(emulator, within=WITHOUT_KVM)
+
+
+def test_nothing_is_left_of_what_a_program_started_and_left_behind(tmp_path: Path) -> None:
+    left = tmp_path / "pid"
+    script = f"(setsid sh -c 'echo $$ > {left}; exec sleep 1000') & while [ ! -s {left} ]; do :; done; exit 3"
+    done = subprocess.run([sys.executable, REAPER, "sh", "-c", script], timeout=20, check=False)
+    assert done.returncode == 3
+    assert not runs(int(left.read_text()))
+
+
+def test_what_ends_in_the_reapers_care_leaves_the_process_table_at_once(tmp_path: Path) -> None:
+    ended = tmp_path / "pid"
+    script = f"(setsid sh -c 'echo $$ > {ended}') & exec sleep 1000"
+    with subprocess.Popen([sys.executable, REAPER, "sh", "-c", script]) as reaper:
+        assert eventually(lambda: ended.exists() and ended.read_text().endswith("\n"))
+        assert eventually(lambda: not Path(f"/proc/{int(ended.read_text())}").exists())
+        reaper.terminate()
+        assert reaper.wait(20) == -15 % 256

@@ -1,0 +1,108 @@
+"""Stands in for a QEMU that misbehaves: `qemu.py BEHAVIOUR ARGV…`, where ARGV is what the probe gave QEMU. Run, never imported.
+
+REAL names the QEMU behind those behaviours that end well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import IO
+
+GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 0, "major": 9}}, "capabilities": []}}\n'
+AGREED = b'{"return": {}}\n'
+EVENT = b'{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "RTC_CHANGE"}\n'
+REAL = os.environ.get("REAL", "/usr/bin/qemu-system-x86_64")
+
+
+def monitor(argv: Sequence[str]) -> socket.socket:
+    """The inherited socket."""
+    return socket.socket(fileno=int(re.findall(r"fd=(\d+)", " ".join(argv))[0]))
+
+
+def says(*parts: bytes) -> Callable[[Sequence[str]], None]:
+    """Says this, and then nothing more."""
+
+    def behave(argv: Sequence[str]) -> None:
+        stream = monitor(argv)
+        for part in parts:
+            stream.sendall(part)
+        time.sleep(1000)
+
+    return behave
+
+
+def half_and_gone(argv: Sequence[str]) -> None:
+    monitor(argv).sendall(GREETING + AGREED + b'{"return": [{"na')
+
+
+def floods(part: bytes) -> Callable[[Sequence[str]], None]:
+    def behave(argv: Sequence[str]) -> None:
+        stream = monitor(argv)
+        stream.sendall(GREETING + AGREED)
+        while True:
+            stream.sendall(part * 4096)
+
+    return behave
+
+
+def gone(_: Sequence[str]) -> None:
+    sys.exit("qemu: no such accelerator")
+
+
+def late(argv: Sequence[str]) -> None:
+    time.sleep(0.3)
+    os.execv(REAL, [REAL, *argv])  # noqa: S606
+
+
+def eventful(argv: Sequence[str]) -> None:
+    """The real one, with an event before everything it says."""
+    ours, theirs = socket.socketpair()
+    stream = monitor(argv)
+    relayed = [re.sub(r"fd=\d+", f"fd={theirs.fileno()}", word) for word in argv]
+    with subprocess.Popen([REAL, *relayed], pass_fds=[theirs.fileno()]), theirs, ours.makefile("rb") as told:
+        pass_on(told, ours, stream)
+
+
+def pass_on(told: IO[bytes], ours: socket.socket, stream: socket.socket) -> None:
+    stream.sendall(told.readline())
+    for line in stream.makefile("rb"):
+        ours.sendall(line)
+        while not (reply := told.readline()).startswith((b'{"return"', b'{"error"')):
+            stream.sendall(reply)
+        stream.sendall(EVENT + reply + EVENT)
+
+
+def changing(argv: Sequence[str]) -> None:
+    """The real one up to its list of machines; then it is killed."""
+    stream = monitor(argv)
+    stream.sendall(GREETING + AGREED)
+    for line in stream.makefile("rb"):
+        if json.loads(line)["execute"] == "query-machines":
+            os.kill(os.getpid(), 9)
+        stream.sendall(AGREED)
+
+
+BEHAVIOURS: dict[str, Callable[[Sequence[str]], None]] = {
+    "never-answers": says(),
+    "garbage": says(b"I am no QEMU\n"),
+    "greets-only": says(GREETING),
+    "half": says(GREETING, AGREED, b'{"return": [{"na'),
+    "half-and-gone": half_and_gone,
+    "endless-line": floods(b"x"),
+    "endless-events": floods(EVENT),
+    "gone": gone,
+    "refuses-capabilities": says(GREETING, b'{"error": {"class": "CommandNotFound", "desc": "no"}}\n'),
+    "killed": changing,
+    "late": late,
+    "eventful": eventful,
+}
+
+if __name__ == "__main__":
+    BEHAVIOURS[sys.argv[1]](sys.argv[2:])
