@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(said: Flags) -> int:
+    if said.config_file:
+        said.config = config.load(said.config_file)
     log.configure(said.log_level or ("info" if said.command == "serve" else "error"), said.log_format, sys.stderr)
     match said.command, *said.operands:
         case ("serve",):
@@ -88,7 +90,7 @@ def _muster(said: Flags) -> Mustered:
 
 
 def _configured(said: Flags) -> Mustered:
-    settings = Settings(config.load(said.config_file) if said.config_file else {}, said.libvirt_profile)
+    settings = Settings(said.config.drivers, said.libvirt_profile)
     mustered = _understood(said.config_file, settings)
     if said.config_file:
         config.claim(said.config_file, settings.drivers, _known(mustered))
@@ -143,7 +145,7 @@ def _listed(names: Iterable[str]) -> str:
 def _service(said: Flags, mustered: Mustered) -> Service:
     paths = Paths(said.path_rootfs, said.path_procfs, said.path_sysfs)
     watches = [_watch(driver, paths, said.probe_timeout) for driver in mustered.drivers]
-    return Service(watches, mustered.plugins, series_limit=said.series_limit)
+    return Service(watches, mustered.plugins, series_limit=said.series_limit, options=said.config.metrics)
 
 
 def _watch(driver: Driver, paths: Paths, timeout: float) -> Watch:

@@ -7,17 +7,30 @@ bounds), files over `LIMIT` bytes.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from domcaps_exporter.errors import DomcapsError, SettingError
+from domcaps_exporter.metrics import Options
 
 LIMIT = 1 << 20
 """Bytes; far beyond any honest file."""
 
-TOP = ("drivers",)
+TOP = ("drivers", "metrics")
 """The keys that the file may have."""
+
+METRICS = ("blockers", "model_versions")
+"""The switches in the section `metrics`: `metrics.Options`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the file says: the sections per driver, raw, and what to show besides the usual."""
+
+    drivers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    metrics: Options = field(default_factory=Options)
 
 
 class ConfigError(DomcapsError):
@@ -27,8 +40,8 @@ class ConfigError(DomcapsError):
         super().__init__(f"{file or 'without a configuration file'}: {message}")
 
 
-def load(file: Path) -> dict[str, dict[str, object]]:
-    """The sections per driver, raw.
+def load(file: Path) -> Config:
+    """Read the file.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML, or says something it may not.
@@ -38,7 +51,17 @@ def load(file: Path) -> dict[str, dict[str, object]]:
         if key not in TOP:
             raise ConfigError(file, f"{key}: no such key; allowed: {', '.join(TOP)}")
     sections = _mapping(file, "drivers", top.get("drivers"))
-    return {name: _mapping(file, f"drivers.{name}", section) for name, section in sections.items()}
+    drivers = {name: _mapping(file, f"drivers.{name}", section) for name, section in sections.items()}
+    return Config(drivers, _options(file, _mapping(file, "metrics", top.get("metrics"))))
+
+
+def _options(file: Path, section: Mapping[str, object]) -> Options:
+    for key, value in section.items():
+        if key not in METRICS:
+            raise ConfigError(file, f"metrics.{key}: no such key; allowed: {', '.join(METRICS)}")
+        if not isinstance(value, bool):
+            raise ConfigError(file, f"metrics.{key}: found {_shown(value)}, expected true or false")
+    return Options(blockers=section.get("blockers") is True, model_versions=section.get("model_versions") is True)
 
 
 def claim(file: Path, sections: Collection[str], drivers: Collection[str]) -> None:

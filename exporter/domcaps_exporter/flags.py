@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
+from domcaps_exporter.config import Config
 from domcaps_exporter.errors import DomcapsError
 from domcaps_exporter.log import FORMATS, LEVELS
 
@@ -41,7 +42,8 @@ class UsageError(DomcapsError):
 class Flags(argparse.Namespace):
     """What the command line said. What it did not say is as it stands here.
 
-    `drivers` is what `--driver.NAME` (True) and `--no-driver.NAME` (False) said; `probe_timeout` is in seconds.
+    `drivers` is what `--driver.NAME` (True) and `--no-driver.NAME` (False) said; `probe_timeout` is in seconds. `config` is what
+    the configuration file says, once it was read.
     """
 
     command: str
@@ -61,6 +63,7 @@ class Flags(argparse.Namespace):
     log_level: str | None = None
     log_format: str = "logfmt"
     format: str = "table"
+    config: Config = Config()
 
 
 def parse(argv: Sequence[str]) -> Flags:

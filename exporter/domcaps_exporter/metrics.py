@@ -40,10 +40,9 @@ _IDENTITY = (*_EMULATOR, "virttype")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is shown on request: blockers' names, every machine type, and `-vN` models that are another name of a listed one."""
+    """What is shown on request: blockers' names, and `-vN` models that are another name of a listed one."""
 
     blockers: bool = False
-    machine_types: bool = False
     model_versions: bool = False
 
 
@@ -164,8 +163,7 @@ def _samples(outcome: Outcome, options: Options) -> Iterator[Sample]:
         identity = (outcome.driver, *_identity(report))
         for name, labels, value in _of_report(report, options):
             yield Sample(name, tuple(map(_encodable, (*identity, *labels))), float(value))
-    if options.machine_types:
-        yield from _machine_types(outcome)
+    yield from _machine_types(outcome)
 
 
 def _identity(report: Report) -> tuple[str, str, str, str]:

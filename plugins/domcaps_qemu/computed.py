@@ -64,18 +64,6 @@ def _sev(line: bytes) -> tuple[int, int, str | None] | tuple[()]:
     return number(told["cbitpos"]), number(told["reduced-phys-bits"]), text(told["cpu0-id"]) if "cpu0-id" in told else None
 
 
-def sev_es_slots(world: World) -> Truth:
-    """Does the host leave ASIDs to SEV-ES guests?"""
-    guests = sev_guests(world)
-    return None if guests is None else guests[1] > 0
-
-
-def sev_slots(world: World) -> Truth:
-    """Does the host leave ASIDs to SEV guests?"""
-    guests = sev_guests(world)
-    return None if guests is None else guests[0] > 0
-
-
 # ---- SGX ---------------------------------------------------------------------------------------------------------------------
 
 

@@ -28,7 +28,8 @@ class CpuFacts:
 
     Attributes:
         arch: libvirt's name of the architecture that is asked for; `target`: the emulator's own.
-        passthrough_only: is it a KVM guest on one of the machines named above? `virttype`: kvm, hvf or qemu; `native`: can this host's CPU run the emulator's code?
+        passthrough_only: is it a KVM guest on one of the machines named above?
+        virttype: kvm, hvf or qemu; `native`: can this host's CPU run the emulator's code?
         definitions: query-cpu-definitions under this virttype's accelerator; empty where QEMU has none, None where nobody knows.
         expansion: the `model` of query-cpu-model-expansion: of `host` under the first launch, of `max` under a launch that must
             emulate; static, or on x86 without `unavailable_features` full of the static one. Empty where QEMU refused, None where

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Verdict, question
+from domcaps_exporter.model import MachineType
 from domcaps_exporter.rules import Version, View, evaluate
+from domcaps_qemu.beyond import BEYOND
 from domcaps_qemu.emulators import Emulator, emulators, host_arch
 from domcaps_qemu.firmware import descriptors_of
 from domcaps_qemu.guests import guests
 from domcaps_qemu.libvirt import installed
 from domcaps_qemu.machines import Machine, preferred
-from domcaps_qemu.processor import Processor, processor
+from domcaps_qemu.processor import SECURITY_AND_MIGRATION, Processor, processor
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.table import AFTER_CPU, OS_AND_MEMORY
 from domcaps_qemu.world import ACCELERATED, BINARY, World
@@ -34,20 +36,21 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
         spoken: list[tuple[World, Words]] = []
         for guest, machine, verdict in guests(view, emulator, wanted, host, profile):
             world = World(view, guest, profile, descriptors)
-            yield _report(world, emulator, machine, verdict, _words_like_these(world, emulator, spoken))
+            said = _words_like_these(world, emulator, wanted, spoken)
+            yield _report(world, emulator, wanted, machine, verdict, said)
 
 
-def _words_like_these(world: World, emulator: Emulator, spoken: list[tuple[World, Words]]) -> Words:
+def _words_like_these(world: World, emulator: Emulator, wanted: Wanted, spoken: list[tuple[World, Words]]) -> Words:
     """The words of an earlier guest whom the rules cannot tell from this one, else its own: most of 60 machines are alike."""
     for other, said in spoken:
         if other.is_like(world):
             return said
-    said = words(world, emulator)
+    said = words(world, emulator, beyond=wanted.beyond)
     spoken.append((world, said))
     return said
 
 
-def _report(world: World, emulator: Emulator, machine: Machine, runs: Verdict, said: Words) -> Report:
+def _report(world: World, emulator: Emulator, wanted: Wanted, machine: Machine, runs: Verdict, said: Words) -> Report:
     guest = world.guest
     known = emulator.machines is not None and machine in emulator.machines
     failures = _failures(world)
@@ -61,9 +64,19 @@ def _report(world: World, emulator: Emulator, machine: Machine, runs: Verdict, s
         path=world.view.text(question("resolve", guest.emulator)) or guest.emulator,
         canonical=machine.name,
         deprecated=machine.deprecated,
-        host_features=said.cpu.host_features,
+        host_features=_selected(said.cpu.host_features, wanted),
+        machine_types=_types(emulator) if wanted.machine_types else (),
         notes=(*said.cpu.notes, *failures),
     )
+
+
+def _selected(features: tuple[tuple[str, bool], ...], wanted: Wanted) -> tuple[tuple[str, bool], ...]:
+    chosen = frozenset(SECURITY_AND_MIGRATION)
+    return tuple((name, offered) for name, offered in features if wanted.host_features or name in chosen)
+
+
+def _types(emulator: Emulator) -> tuple[MachineType, ...]:
+    return tuple(MachineType(one.name, one.alias or "", one.deprecated, one.cpu_max) for one in emulator.machines or ())
 
 
 def _failures(world: World) -> tuple[str, ...]:
@@ -91,12 +104,14 @@ class Words:
     cpu: Processor
 
 
-def words(world: World, emulator: Emulator) -> Words:
-    """The whole table over one guest."""
+def words(world: World, emulator: Emulator, *, beyond: bool = False) -> Words:
+    """The whole table over one guest; `beyond`: also what libvirt has no words for."""
     before, after = evaluate(OS_AND_MEMORY, world, world.profile), evaluate(AFTER_CPU, world, world.profile)
     cpu = processor(world, emulator)
     elements: tuple[Element | Cpu, ...] = (*before.elements, cpu.section, *after.elements)
-    return Words(elements, (*before.verdicts, *cpu.verdicts, *after.verdicts), cpu)
+    more = evaluate(BEYOND, world, world.profile).verdicts if beyond else ()
+    verdicts = (*before.verdicts, *cpu.verdicts, *after.verdicts, *(verdict for verdict in more if verdict.enum))
+    return Words(elements, verdicts, cpu)
 
 
 def document(world: World, emulator: Emulator, machine: Machine, said: Words) -> Document:

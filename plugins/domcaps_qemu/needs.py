@@ -11,6 +11,7 @@ from typing import Any
 
 from domcaps_exporter import Refusal, Truth, question
 from domcaps_exporter.rules import Need, all_known, any_known, presence_of
+from domcaps_qemu.computed import sev_guests
 from domcaps_qemu.replies import gics, listing, reply, text, version
 from domcaps_qemu.world import World
 
@@ -73,6 +74,13 @@ def _older(world: World, major: int) -> Truth:
 # ---- the host's files --------------------------------------------------------------------------------------------------------
 
 iommu_groups: Rule = Need("iommu-groups", lambda world: world.has_entries("/sys/kernel/iommu_groups"))
+
+
+def node(path: str) -> Rule:
+    """A device node: `dev-vhost-net` for /dev/vhost-net."""
+    return Need(path.strip("/").replace("/", "-"), lambda world: world.exists(path))
+
+
 dev_vfio: Rule = Need("dev-vfio", lambda world: world.exists("/dev/vfio/vfio"))
 
 
@@ -94,7 +102,7 @@ def _vfio_pci(world: World) -> Truth:
 
 vfio_driver: Rule = Need("vfio-pci-driver", _vfio_pci)
 
-dev_iommu: Rule = Need("dev-iommu", lambda world: world.exists("/dev/iommu"))
+dev_iommu = node("/dev/iommu")
 
 
 def _device_nodes(world: World) -> Truth:
@@ -114,7 +122,7 @@ def _device_nodes(world: World) -> Truth:
 vfio_cdev: Rule = Need("vfio-device-nodes", _device_nodes)
 
 
-def _says(path: str, *beginnings: str) -> Rule:
+def module_parameter(path: str, *beginnings: str) -> Rule:
     """A module's parameter begins with one of these."""
     return Need(
         f"kernel-parameter:{path.rsplit('/', 1)[1]}", lambda world: world.contains(path, lambda line: line.startswith(beginnings))
@@ -123,13 +131,13 @@ def _says(path: str, *beginnings: str) -> Rule:
 
 def _secure_x86(world: World) -> Truth:
     """libvirt's test for a host with secure guests: AMD's SEV switched on and its device there, or Intel's TDX switched on."""
-    sev = all_known([_says(f"{_KVM_AMD}/sev", "1", "Y", "y").met(world), world.exists("/dev/sev")])
+    sev = all_known([module_parameter(f"{_KVM_AMD}/sev", "1", "Y", "y").met(world), world.exists("/dev/sev")])
     return any_known([sev, tdx_enabled.met(world)])
 
 
 _KVM_AMD = "/sys/module/kvm_amd/parameters"
-tdx_enabled = _says("/sys/module/kvm_intel/parameters/tdx", "Y")
-snp_enabled = _says(f"{_KVM_AMD}/sev_snp", "1", "Y", "y")
+tdx_enabled = module_parameter("/sys/module/kvm_intel/parameters/tdx", "Y")
+snp_enabled = module_parameter(f"{_KVM_AMD}/sev_snp", "1", "Y", "y")
 secure_x86: Rule = Need("secure-guest-host", _secure_x86)
 
 
@@ -260,12 +268,16 @@ def _gic(number: int) -> Rule:
 gic_v2, gic_v3 = _gic(2), _gic(3)
 
 
-def answered(query: str) -> Rule:
-    """QEMU answered this query rather than refuse it."""
+def answered(query: str, device: str) -> Rule:
+    """QEMU answered this query rather than refuse it. A refusal says nothing where the exporter may not open the device itself."""
 
     def met(world: World) -> Truth:
         answer = world.here(reply, query)
-        return None if answer is None else answer.error is None
+        if answer is None or answer.error is None:
+            return None if answer is None else True
+        there = world.view.there(question("exists", device))
+        mine = world.view.text(question("access", device, "rw", "")) == "yes"
+        return False if there is False or mine else None
 
     return Need(f"qemu:{query}", met)
 
@@ -277,3 +289,17 @@ prot_virt: Rule = Need(
     "prot-virt",
     lambda world: world.contains("/proc/cmdline", lambda line: any(word.startswith(_SWITCHED_ON) for word in line.split())),
 )
+
+
+# ---- AMD's secure guests -----------------------------------------------------------------------------------------------------
+
+sev_answer = answered("query-sev-capabilities", "/dev/sev")
+sgx_answer = answered("query-sgx-capabilities", "/dev/sgx_vepc")
+sev_slots: Rule = Need("sev-asids", lambda world: _slots(world, 0))
+sev_es_slots: Rule = Need("sev-es-asids", lambda world: _slots(world, 1))
+
+
+def _slots(world: World, which: int) -> Truth:
+    """Does the host leave ASIDs to such guests?"""
+    guests = sev_guests(world)
+    return None if guests is None else guests[which] > 0

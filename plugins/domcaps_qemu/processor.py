@@ -215,4 +215,4 @@ def _both(one: Truth, other: Truth) -> Truth:
 def _host_features(world: World) -> tuple[tuple[str, bool], ...]:
     """What the host's CPU offers, by QEMU's full expansion; nothing where QEMU has no accelerator for it."""
     told = hyperv_answer(world) or {}
-    return tuple((name, told[name]) for name in SECURITY_AND_MIGRATION if isinstance(told.get(name), bool))
+    return tuple((name, offered) for name, offered in told.items() if isinstance(offered, bool) and not name.startswith("hv-"))

@@ -7,6 +7,9 @@ drivers:
     virttypes: [kvm, qemu]       # default: kvm, and qemu where KVM does not work
     emulators: [/opt/qemu/bin/qemu-system-x86_64]
     guest_user: libvirt-qemu     # who runs guests; default: `user` in a readable qemu.conf, else the exporter's own user
+    host_features: all           # every feature of the host CPU; default: those that security and migration hang on
+    machine_types: true          # every machine type of an emulator, with alias, deprecation and vCPUs; default: false
+    beyond: true                 # what libvirt's domain capabilities have no words for (vIOMMU, sound, vsock, …); default: false
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ riscv32 riscv64 rx s390x sh4 sh4eb sparc sparc64 tricore xtensa xtensaeb avr""".
 
 VIRTTYPES = ("kvm", "qemu")
 
+KEYS = ("archs", "machines", "virttypes", "emulators", "guest_user", "host_features", "machine_types", "beyond")
+"""What the section may hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -35,6 +41,9 @@ class Wanted:
     emulators: tuple[str, ...] = ()
     guest_user: str = ""
     profile: tuple[int, int] | None = None
+    host_features: bool = False
+    machine_types: bool = False
+    beyond: bool = False
 
 
 def wanted(section: Mapping[str, object], profile: str) -> Wanted:
@@ -43,10 +52,9 @@ def wanted(section: Mapping[str, object], profile: str) -> Wanted:
     Raises:
         SettingError: an unknown key, a wrong type or a word that means nothing.
     """
-    known = ("archs", "machines", "virttypes", "emulators", "guest_user")
     for key in section:
-        if key not in known:
-            raise SettingError(str(key), f"unknown key; allowed are {', '.join(known)}")
+        if key not in KEYS:
+            raise SettingError(str(key), f"unknown key; allowed are {', '.join(KEYS)}")
     archs = _words("archs", section.get("archs", []), (*ARCHS, ALL))
     user = section.get("guest_user", "")
     if not isinstance(user, str):
@@ -58,7 +66,23 @@ def wanted(section: Mapping[str, object], profile: str) -> Wanted:
         emulators=_paths(section.get("emulators", [])),
         guest_user=user,
         profile=_version(profile),
+        host_features=_all(section.get("host_features")),
+        machine_types=_switch("machine_types", section),
+        beyond=_switch("beyond", section),
     )
+
+
+def _switch(key: str, section: Mapping[str, object]) -> bool:
+    found = section.get(key, False)
+    if not isinstance(found, bool):
+        raise SettingError(key, f"found {found!r}, expected true or false")
+    return found
+
+
+def _all(found: object) -> bool:
+    if found not in (None, ALL):
+        raise SettingError("host_features", f"found {found!r}, expected {ALL!r}, or leave it out")
+    return found == ALL
 
 
 def _words(key: str, found: object, allowed: tuple[str, ...] = ()) -> tuple[str, ...]:

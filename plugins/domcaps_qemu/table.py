@@ -28,8 +28,6 @@ from domcaps_qemu.needs import (
     Q35,
     SWTPM,
     VFIO,
-    Rule,
-    answered,
     arm,
     descriptor,
     dev_iommu,
@@ -53,6 +51,9 @@ from domcaps_qemu.needs import (
     s390,
     schema,
     secure_x86,
+    sev_answer,
+    sev_slots,
+    sgx_answer,
     swtpm_version,
     tdx_enabled,
     ultravisor,
@@ -106,11 +107,8 @@ ps2_machine = any_of(
     machine("isapc", "isapc"),
 )
 s390_guest = (qom("s390-pv-guest"), prop("none-machine", "confidential-guest-support"))
-sev_answer = answered("query-sev-capabilities")
 sev_snp = qom("sev-snp-guest")
 sev_any = any_of("qemu-device:sev-guest", qom("sev-guest"), sev_snp)
-sev_slots: Rule = Need("sev-asids", computed.sev_slots)
-sev_es_slots: Rule = Need("sev-es-asids", computed.sev_es_slots)
 
 tpm_models = (
     value(
@@ -361,7 +359,7 @@ AFTER_CPU: tuple[Row, ...] = (
         element(
             "sgx",
             Computed(computed.sgx_numbers),
-            needs=(qom("sgx-epc"), answered("query-sgx-capabilities"), Need("sgx-sections", computed.sgx_sections)),
+            needs=(qom("sgx-epc"), sgx_answer, Need("sgx-sections", computed.sgx_sections)),
         ),
         element(
             "hyperv",

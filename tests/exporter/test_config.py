@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from domcaps_exporter.config import LIMIT, ConfigError, claim, load, located
+from domcaps_exporter.config import LIMIT, Config, ConfigError, claim, load, located
 from domcaps_exporter.errors import SettingError
+from domcaps_exporter.metrics import Options
 
 
 @pytest.fixture
@@ -15,23 +16,32 @@ def file(tmp_path: Path) -> Path:
 
 def test_sections_come_out_as_they_were_written(file: Path) -> None:
     file.write_text("drivers:\n  qemu:\n    machines: [q35, pc]\n  xen: {}\n  bhyve:\n")
-    assert load(file) == {"qemu": {"machines": ["q35", "pc"]}, "xen": {}, "bhyve": {}}
+    assert load(file).drivers == {"qemu": {"machines": ["q35", "pc"]}, "xen": {}, "bhyve": {}}
+
+
+def test_the_metrics_section_switches_on_what_is_shown_on_request(file: Path) -> None:
+    file.write_text("metrics:\n  blockers: true\n")
+    assert load(file).metrics == Options(blockers=True)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "drivers:\n", "drivers: {}\n"])
 def test_a_file_that_says_nothing_sets_nothing(file: Path, text: str) -> None:
     file.write_text(text)
-    assert load(file) == {}
+    assert load(file) == Config()
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        pytest.param("targets: {}\n", "targets: no such key; allowed: drivers", id="unknown key"),
+        pytest.param("targets: {}\n", "targets: no such key; allowed: drivers, metrics", id="unknown key"),
         pytest.param("drivers: [qemu]\n", "drivers: found ['qemu'], expected a mapping", id="list for a mapping"),
         pytest.param("drivers:\n  qemu: q35\n", "drivers.qemu: found 'q35', expected a mapping", id="word for a section"),
         pytest.param("drivers:\n  qemu:\n    1: x\n", "drivers.qemu: found the key 1, expected a word", id="number for a key"),
         pytest.param("drivers:\n  on: {}\n", "drivers: found the key True, expected a word", id="YAML's idea of a boolean"),
+        pytest.param(
+            "metrics: {loud: true}\n", "metrics.loud: no such key; allowed: blockers, model_versions", id="unknown switch"
+        ),
+        pytest.param("metrics: {blockers: 1}\n", "metrics.blockers: found 1, expected true or false", id="number for a switch"),
         pytest.param("just words\n", "the file: found 'just words', expected a mapping", id="no mapping at all"),
         pytest.param("drivers: {}\ndrivers: {}\n", "line 2: the key 'drivers' stands twice", id="repeated key"),
         pytest.param("drivers:\n  qemu: {a: {b: 1, b: 2}}\n", "line 2: the key 'b' stands twice", id="repeated key deep down"),

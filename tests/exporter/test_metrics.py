@@ -193,11 +193,10 @@ def test_loaders_are_there_unless_the_driver_says_that_they_are_not() -> None:
     assert said == {("/fw/a.fd", "q35"): 1, ("/fw/gone.fd", "q35"): 0}
 
 
-def test_machine_types_are_said_once_per_emulator_and_on_request_only() -> None:
+def test_machine_types_are_said_once_per_emulator() -> None:
     machines = (MachineType("pc-q35-10.0", "q35", False, 4096), MachineType("isapc", "", True))
     reports = [replace(REPORT, machine_types=machines, identity=replace(IDENTITY, virttype=kind)) for kind in ("kvm", "qemu")]
-    assert "domcaps_machine_type_info" not in told(*reports)
-    said = told(*reports, options=Options(machine_types=True))
+    said = told(*reports)
     assert said["domcaps_machine_type_info"] == {("q35", "no", "pc-q35-10.0"): 1, ("", "yes", "isapc"): 1}
     assert said["domcaps_machine_type_vcpus_max"] == {("pc-q35-10.0",): 4096}
 
@@ -289,7 +288,7 @@ def recorded() -> list[Outcome]:
 
 def everything() -> list[Metric]:
     outcomes = [*recorded(), outcome(replace(REPORT, machine_types=(MachineType("isapc"),)))]
-    return families(sample for one in outcomes for sample in exposed(one, 100_000, Options(True, True, True)).samples)
+    return families(sample for one in outcomes for sample in exposed(one, 100_000, Options(True, True)).samples)
 
 
 def test_no_two_samples_of_real_documents_have_equal_name_and_labels() -> None:

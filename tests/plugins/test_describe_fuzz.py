@@ -112,16 +112,15 @@ def wrong(draw: st.DrawFn, right: Answer) -> Answer | None:
     """Another answer, or none."""
     if not isinstance(right, bytes):
         return draw(st.one_of(st.none(), st.binary(max_size=20), st.sampled_from([Refusal("denied"), Refusal("error")])))
-    return draw(
-        st.one_of(
-            mangled_json(right),
-            mangled_json(right),
-            st.sampled_from([None, Refusal("absent"), Refusal("denied"), Refusal("error"), ERROR, b"", b"[" * 100_000]),
-            st.integers(0, len(right)).map(lambda end: right[:end]),
-            st.binary(max_size=40),
-            st.sampled_from([b"9" * 5000, b"-1", b"1e999", b"\0", b"{}", b"[]", b"null", b'{"return": null}', b'{"return": {}}']),
-        )
+    others: st.SearchStrategy[Answer | None] = st.one_of(
+        mangled_json(right),
+        mangled_json(right),
+        st.sampled_from([None, Refusal("absent"), Refusal("denied"), Refusal("error"), ERROR, b"", b"[" * 100_000]),
+        st.integers(0, len(right)).map(lambda end: right[:end]),
+        st.binary(max_size=40),
+        st.sampled_from([b"9" * 5000, b"-1", b"1e999", b"\0", b"{}", b"[]", b"null", b'{"return": null}', b'{"return": {}}']),
     )
+    return draw(others)
 
 
 @st.composite

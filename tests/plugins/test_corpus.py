@@ -1,0 +1,83 @@
+"""libvirt's own expected documents, made again from libvirt's own recordings: byte for byte."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from lxml import etree
+from tests.plugins import corpus
+
+from domcaps_exporter import document
+
+Fact = tuple[str, tuple[tuple[str, str], ...], str]
+"""A leaf of a document: where it is (names, with the `name` attributes on the way), its attributes, its text."""
+
+
+def facts(xml: bytes) -> Counter[Fact]:
+    """Every leaf, as often as it is there."""
+    return Counter(_leaves(etree.fromstring(xml), ""))
+
+
+def _leaves(node: etree._Element, above: str) -> Iterator[Fact]:
+    name = node.get("name") if node.tag in ("enum", "mode") else None
+    path = f"{above}/{node.tag}" + (f"[{name}]" if name else "")
+    attributes = tuple(sorted((str(key), str(value)) for key, value in node.attrib.items()))
+    if attributes or not len(node):
+        yield path, attributes, (node.text or "").strip()
+    for child in node:
+        yield from _leaves(child, path)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One document: what libvirt says of it, and what the driver does."""
+
+    name: str
+    expected: bytes
+    found: bytes
+
+    @property
+    def lost(self) -> Counter[Fact]:
+        return facts(self.expected) - facts(self.found)
+
+    @property
+    def invented(self) -> Counter[Fact]:
+        return facts(self.found) - facts(self.expected)
+
+    def differences(self) -> str:
+        """The first facts that are lost or invented; with neither, the order or the spelling is another."""
+        told = [f"-{fact}" for fact in self.lost] + [f"+{fact}" for fact in self.invented]
+        return "\n  ".join([self.name, *(told[:6] or ["the same facts, written otherwise"])])
+
+
+def test_every_recorded_document_is_the_same_byte_for_byte(capsys: pytest.CaptureFixture[str]) -> None:
+    root = corpus.folder()
+    compared = [
+        Comparison(case.expected.name, case.expected.read_bytes(), document.write(corpus.answer(root, case)))
+        for case in corpus.recorded(root)
+    ]
+    different = [one for one in compared if one.expected != one.found]
+    whole = sum(facts(one.expected).total() for one in compared)
+    found = whole - sum(one.lost.total() for one in compared)
+    with capsys.disabled():
+        print(f"\n{len(compared) - len(different)} of {len(compared)} documents identical, {found} of {whole} facts")
+    assert len(compared) > 40
+    assert not different, "\n".join(one.differences() for one in different[:10])
+
+
+def test_understanding_twice_gives_the_same_document() -> None:
+    root = corpus.folder()
+    for case in corpus.recorded(root)[::7]:
+        assert corpus.answer(root, case) == corpus.answer(root, case)
+
+
+def test_a_lost_and_an_invented_fact_are_told_apart() -> None:
+    one = Comparison(
+        "x", b"<a><enum name='e'><value>1</value><value>2</value></enum></a>", b"<a><enum name='e'><value>3</value></enum></a>"
+    )
+    assert one.lost == Counter({("/a/enum[e]/value", (), "1"): 1, ("/a/enum[e]/value", (), "2"): 1})
+    assert one.invented == Counter({("/a/enum[e]/value", (), "3"): 1})
+    assert "-('/a/enum[e]/value', (), '1')" in one.differences()

@@ -1,0 +1,176 @@
+"""Which guests are reported on, and whether they can run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from domcaps_exporter import ABSENT, Answer, Question, Refusal, Truth, Verdict, question
+from domcaps_exporter.rules import View
+from domcaps_qemu.emulators import Emulator, native
+from domcaps_qemu.guests import guest_user, guests
+from domcaps_qemu.machines import Machine
+from domcaps_qemu.settings import Wanted
+from domcaps_qemu.world import ACCELERATED, EMULATED
+
+PC = Machine("pc-i440fx-9.1", "pc", 255, deprecated=False, default=True)
+Q35 = Machine("pc-q35-9.1", "q35", 4096, deprecated=False, default=False)
+OLD = Machine("pc-q35-9.0", None, 288, deprecated=True, default=False)
+QEMU = Emulator(
+    path="/usr/bin/qemu-system-x86_64",
+    target="x86_64",
+    native=True,
+    compiled=True,
+    enabled=True,
+    tells_accelerators=False,
+    tcg=True,
+    version="9.1.0",
+    machines=(PC, Q35, OLD),
+)
+FOREIGN = replace(QEMU, path="/usr/bin/qemu-system-s390x", native=False, compiled=False, enabled=False)
+
+CONF = question("read", "/etc/libvirt/qemu.conf")
+DEVICE = question("exists", "/dev/kvm")
+
+
+def access(user: str = "") -> Question:
+    return question("access", "/dev/kvm", "rw", user)
+
+
+HOST: Mapping[Question, Answer] = {CONF: ABSENT, DEVICE: b"device", access(): b"yes"}
+
+
+def kinds(emulator: Emulator = QEMU, wanted: Wanted | None = None, host: Mapping[Question, Answer] = HOST) -> dict[str, Verdict]:
+    """Stable machine, virttype and scope of each guest, and the verdict on it."""
+    found = guests(View(host), emulator, wanted or Wanted(), "x86_64", (11, 3))
+    return {f"{guest.stable} {guest.virttype} {guest.scope}": verdict for guest, _, verdict in found}
+
+
+def unmet(verdict: Verdict) -> list[tuple[str, str]]:
+    return [(one.prerequisite, one.libvirt) for one in verdict.unmet]
+
+
+# ---- which -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_host_with_kvm_is_reported_on_once() -> None:
+    assert list(kinds()) == [f"q35 kvm {ACCELERATED}"]
+
+
+def test_where_kvm_does_not_work_emulation_is_reported_beside_it() -> None:
+    found = kinds(replace(QEMU, enabled=False))
+    assert list(found) == [f"q35 kvm {ACCELERATED}", f"q35 qemu {ACCELERATED}"]
+    assert [one.supported for one in found.values()] == [False, True]
+
+
+def test_emulation_beside_a_working_kvm_is_asked_of_a_process_without_it() -> None:
+    assert list(kinds(wanted=Wanted(virttypes=("qemu",)))) == [f"q35 qemu {EMULATED}"]
+
+
+def test_a_foreign_architecture_is_emulated_only() -> None:
+    assert list(kinds(FOREIGN, Wanted(virttypes=("kvm", "qemu")))) == [f"q35 qemu {ACCELERATED}"]
+
+
+def test_an_emulator_without_kvm_is_not_asked_for_it() -> None:
+    assert list(kinds(replace(QEMU, compiled=False, enabled=False))) == [f"q35 qemu {ACCELERATED}"]
+
+
+def test_machines_are_those_that_were_asked_for_each_once() -> None:
+    asked = Wanted(machines={"": ("pc", "q35", "pc-q35-9.1", "pc-q35-9.0")})
+    assert [one.split()[0] for one in kinds(wanted=asked)] == ["pc", "q35", "pc-q35-9.0"]
+
+
+def test_all_machines_are_all_that_the_emulator_has() -> None:
+    assert [one.split()[0] for one in kinds(wanted=Wanted(machines={"x86_64": ("all",)}))] == ["pc", "q35", "pc-q35-9.0"]
+
+
+def test_machines_that_are_asked_for_without_an_architecture_are_the_hosts_own() -> None:
+    assert [one.split()[0] for one in kinds(FOREIGN, Wanted(machines={"": ("pc",)}))] == ["q35"]
+
+
+def test_a_machine_that_was_asked_for_and_is_gone_is_a_no() -> None:
+    [verdict] = kinds(wanted=Wanted(machines={"": ("pc-q35-1.0",)})).values()
+    assert verdict.supported is False
+    assert unmet(verdict) == [("qemu-machine:pc-q35-1.0", "refuses")]
+
+
+# ---- whether -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_device_that_is_not_there_is_the_one_thing_that_lacks() -> None:
+    found = kinds(replace(QEMU, enabled=False), host={**HOST, DEVICE: ABSENT, access(): ABSENT})
+    verdict = found[f"q35 kvm {ACCELERATED}"]
+    assert verdict.supported is False
+    assert unmet(verdict) == [("dev-kvm", "refuses")]
+
+
+def test_a_user_without_access_cannot_run_a_guest_though_libvirt_would_try() -> None:
+    host = {**HOST, access("libvirt-qemu"): b"no"}
+    verdict = kinds(wanted=Wanted(guest_user="libvirt-qemu"), host=host)[f"q35 kvm {ACCELERATED}"]
+    assert verdict.supported is False
+    assert unmet(verdict) == [("kvm-access", "accepts")]
+
+
+def test_an_exporter_without_access_knows_nothing_of_kvm_that_a_qemu_says() -> None:
+    host = {**HOST, access(): b"no", access("libvirt-qemu"): b"yes"}
+    found = kinds(replace(QEMU, enabled=False), Wanted(guest_user="libvirt-qemu"), host)
+    assert found[f"q35 kvm {ACCELERATED}"].supported is None
+
+
+def test_an_emulator_that_has_no_emulation_cannot_emulate() -> None:
+    [verdict] = kinds(replace(QEMU, tcg=False), Wanted(virttypes=("qemu",))).values()
+    assert (verdict.supported, unmet(verdict)) == (False, [("qemu-tcg", "refuses")])
+
+
+@pytest.mark.parametrize("refusal", [Refusal("denied"), Refusal("error")])
+def test_a_host_that_does_not_say_leaves_it_unknown(refusal: Refusal) -> None:
+    silent: Mapping[Question, Answer] = {CONF: ABSENT, DEVICE: refusal, access(): refusal}
+    found = kinds(replace(QEMU, enabled=None, compiled=None), host=silent)
+    assert {verdict.supported for verdict in found.values()} == {None, True}
+
+
+def test_an_emulator_that_has_said_nothing_is_unknown() -> None:
+    silent = replace(QEMU, compiled=None, enabled=None, tcg=None, machines=None)
+    assert {verdict.supported for verdict in kinds(silent, Wanted(virttypes=("kvm", "qemu"))).values()} == {None}
+
+
+# ---- for whom ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("conf", "user"),
+    [
+        (b'user = "qemu"\n', "qemu"),
+        (b'#user = "qemu"\n', ""),
+        (b'user = "+107"\n', "107"),
+        (b'user = "one"\n  user="two"\n', "two"),
+        (b'remote_user = "x"\n', ""),
+        (ABSENT, ""),
+        (Refusal("denied"), ""),
+    ],
+)
+def test_who_runs_guests_is_read_from_qemu_conf(conf: Answer, user: str) -> None:
+    assert guest_user(View({CONF: conf}), Wanted()) == user
+
+
+def test_the_setting_wins_over_qemu_conf() -> None:
+    assert guest_user(View({CONF: b'user = "qemu"'}), Wanted(guest_user="me")) == "me"
+
+
+@pytest.mark.parametrize(
+    ("host", "target", "expected"),
+    [
+        ("x86_64", "x86_64", True),
+        ("x86_64", "i686", True),
+        ("i686", "x86_64", False),
+        ("aarch64", "armv7l", True),
+        ("armv7l", "aarch64", False),
+        ("ppc64le", "ppc64", True),
+        ("x86_64", "aarch64", False),
+        (None, "x86_64", False),
+    ],
+)
+def test_kvm_runs_guests_of_its_own_kind(host: str | None, target: str, expected: Truth) -> None:
+    assert native(host, target) is expected
