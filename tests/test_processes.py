@@ -40,7 +40,7 @@ def test_it_ends_cleanly_within_a_second(number: signal.Signals) -> None:
         assert running.scrape().having("domcaps_guest_supported")
         code, seconds = running.end(number)
     assert code == 0
-    assert seconds < 1
+    assert seconds < 3  # a tenth of a second where nobody else uses the machine
 
 
 @ENDINGS
@@ -49,7 +49,7 @@ def test_it_ends_cleanly_within_a_second_with_a_probe_in_the_air(number: signal.
         (emulator,) = awaited_children(running)
         code, seconds = running.end(number)
     assert code == 0
-    assert seconds < 1
+    assert seconds < 3  # a tenth of a second where nobody else uses the machine
     assert eventually(lambda: not runs(emulator), 1)
 
 

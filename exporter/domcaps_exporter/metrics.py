@@ -194,8 +194,8 @@ def _truths(report: Report) -> Iterator[Sample]:
 def _numbers(report: Report) -> Iterator[Sample]:
     for parameter, number in parameters(report).items():
         yield Sample("domcaps_parameter", parameter, number)
-    if report.document is not None and report.document.vcpus_max is not None:
-        yield Sample("domcaps_vcpus_max", (), report.document.vcpus_max)
+    if report.told is not None and report.told.vcpus_max is not None:
+        yield Sample("domcaps_vcpus_max", (), report.told.vcpus_max)
 
 
 def _cpu_models(report: Report, options: Options) -> Iterator[Sample]:
@@ -228,7 +228,7 @@ def _host_cpu(report: Report) -> Iterator[Sample]:
 
 
 def _about(report: Report) -> Iterator[Sample]:
-    document = report.document
+    document = report.told
     canonical = report.canonical or (document.machine if document is not None else None)
     if canonical:
         yield Sample("domcaps_machine_info", (canonical, _word(report.deprecated)), 1)

@@ -269,7 +269,8 @@ class Report:
 
     Attributes:
         guest: can such a guest run at all (`element="guest"`, empty enum and value)?
-        document: libvirt's words; None where libvirt would give none.
+        document: libvirt's words, of the libvirt whose XML is written; None where it would give none.
+        capabilities: the same in the words of the newest libvirt, of which the metrics are made; None where `document` is it.
         verdicts: the truth per value, also for values that libvirt does not list and elements it does not know.
         loaders: firmware files and whether they are there.
         host_features: what the host CPU, fully expanded, offers.
@@ -289,6 +290,12 @@ class Report:
     host_features: tuple[tuple[str, bool], ...] = ()
     machine_types: tuple[MachineType, ...] = ()
     notes: tuple[str, ...] = ()
+    capabilities: Document | None = None
+
+    @property
+    def told(self) -> Document | None:
+        """What the metrics are made of."""
+        return self.capabilities or self.document
 
 
 @dataclass(frozen=True, slots=True)

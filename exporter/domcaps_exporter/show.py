@@ -75,7 +75,7 @@ def _headline(report: Report) -> str:
 
 def _guest(report: Report) -> str:
     word = {True: "yes", False: f"no: {_lacks(report.guest.unmet)}", None: "unknown"}[report.guest.supported]
-    most = report.document.vcpus_max if report.document is not None else None
+    most = report.told.vcpus_max if report.told is not None else None
     return word if most is None else f"{word}, up to {most} vcpus"
 
 

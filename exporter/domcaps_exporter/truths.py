@@ -27,12 +27,12 @@ _K = TypeVar("_K")
 def values(report: Report) -> dict[Key, Truth]:
     """Every enum value's truth; None where nobody knows."""
     judged = ((_key(verdict), verdict.supported) for verdict in report.verdicts if not _of_element(verdict))
-    return _merged(_listed(report.document)) | _merged(judged)
+    return _merged(_listed(report.told)) | _merged(judged)
 
 
 def elements(report: Report) -> dict[str, Truth]:
     """Every element's truth: the driver's verdict, else its `supported` attribute in the document."""
-    shown = ((element.name, element.supported) for element in _walked(report.document) if element.supported is not None)
+    shown = ((element.name, element.supported) for element in _walked(report.told) if element.supported is not None)
     judged = ((verdict.element, verdict.supported) for verdict in report.verdicts if _of_element(verdict))
     return _merged(shown) | _merged(judged)
 
@@ -53,25 +53,25 @@ def unmet(report: Report) -> Iterator[tuple[str, str, str, str, str]]:
 
 def loaders(report: Report) -> dict[str, bool]:
     """Firmware files and whether they are there; one that only the document names is taken to be."""
-    named = (child for element in _walked(report.document) if element.name == "loader" for child in element.elements)
+    named = (child for element in _walked(report.told) if element.name == "loader" for child in element.elements)
     return {child.text or "": True for child in named if child.name == "value"} | dict(report.loaders)
 
 
 def parameters(report: Report) -> dict[tuple[str, str], float]:
     """(element, parameter) -> number, as `document.numbers` reads them."""
-    found = numbers(report.document) if report.document is not None else ()
+    found = numbers(report.told) if report.told is not None else ()
     return {(element, parameter): number for element, parameter, number in found}
 
 
 def models(report: Report) -> dict[str, CpuModel]:
     """The CPU models of the mode custom, by name."""
-    modes = report.document.cpu.modes if report.document is not None and report.document.cpu is not None else ()
+    modes = report.told.cpu.modes if report.told is not None and report.told.cpu is not None else ()
     return {model.name: model for mode in modes for model in mode.models}
 
 
 def host_model(report: Report) -> HostModel | None:
     """What host-model means here; None where it means nothing."""
-    modes = report.document.cpu.modes if report.document is not None and report.document.cpu is not None else ()
+    modes = report.told.cpu.modes if report.told is not None and report.told.cpu is not None else ()
     return next((mode.host_model for mode in modes if mode.supported and mode.host_model is not None), None)
 
 
@@ -85,7 +85,7 @@ def fingerprint(report: Report) -> str:
         "values": sorted(key for key, truth in values(report).items() if truth),
         "elements": sorted(name for name, truth in elements(report).items() if truth),
         "numbers": sorted((*key, number) for key, number in parameters(report).items() if key[0] != "sgx" or "size" not in key[1]),
-        "vcpus": report.document.vcpus_max if report.document is not None else None,
+        "vcpus": report.told.vcpus_max if report.told is not None else None,
         "models": sorted(model.name for model in models(report).values() if model.usable == "yes"),
         "host": sorted(name for name, offered in report.host_features if offered),
         "guest": report.guest.supported,

@@ -261,7 +261,14 @@ def _signature(node: etree._Element) -> Signature:
     return Signature(int(_word(node, "family")), int(_word(node, "model")), _steppings(node.get("stepping", "")))
 
 
+_LAST_STEPPING = 15
+"""CPUID has four bits for it."""
+
+
 def _steppings(text: str) -> frozenset[int]:
     """`0-4,7` as numbers."""
     spans = [span.partition("-") for span in text.split(",") if span]
-    return frozenset(step for first, _, last in spans for step in range(int(first), int(last or first) + 1))
+    bounds = [(int(first), int(last or first)) for first, _, last in spans]
+    if any(last > _LAST_STEPPING for _, last in bounds):
+        raise ValueError(f"stepping {text!r}")
+    return frozenset(step for first, last in bounds for step in range(first, last + 1))

@@ -7,7 +7,7 @@ where an answer is still missing, and no question hides behind another that need
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Verdict, question
 from domcaps_exporter.model import MachineType
@@ -33,11 +33,13 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     profile = wanted.profile or installed(view, host) or NEWEST
     descriptors = descriptors_of(view)
     for emulator in emulators(view, wanted):
-        spoken: list[tuple[World, Words]] = []
+        spoken: dict[Version, list[tuple[World, Words]]] = {profile: [], NEWEST: []}
         for guest, machine, verdict in guests(view, emulator, wanted, host, profile):
-            world = World(view, guest, profile, descriptors)
-            said = _words_like_these(world, emulator, wanted, spoken)
-            yield _report(world, emulator, wanted, machine, verdict, said)
+            worlds = {words: World(view, guest, words, descriptors) for words in spoken}
+            said = {words: _words_like_these(world, emulator, wanted, spoken[words]) for words, world in worlds.items()}
+            documents = {words: document(worlds[words], emulator, machine, said[words]) for words in said}
+            report = _report(worlds[NEWEST], emulator, wanted, machine, verdict, said[NEWEST])
+            yield _documented(report, worlds[profile], emulator, documents[profile], documents[NEWEST])
 
 
 def _words_like_these(world: World, emulator: Emulator, wanted: Wanted, spoken: list[tuple[World, Words]]) -> Words:
@@ -52,12 +54,10 @@ def _words_like_these(world: World, emulator: Emulator, wanted: Wanted, spoken: 
 
 def _report(world: World, emulator: Emulator, wanted: Wanted, machine: Machine, runs: Verdict, said: Words) -> Report:
     guest = world.guest
-    known = emulator.machines is not None and machine in emulator.machines
-    failures = _failures(world)
+    known = emulator.machines is not None and machine in emulator.machines and _works(world, emulator)
     return Report(
         identity=Identity(guest.emulator, guest.arch, guest.stable, guest.virttype),
         guest=runs,
-        document=document(world, emulator, machine, said) if known and not failures and _answers(world, emulator) else None,
         verdicts=said.verdicts if known else (),
         loaders=world.firmware.present(),
         version=emulator.version,
@@ -66,8 +66,16 @@ def _report(world: World, emulator: Emulator, wanted: Wanted, machine: Machine, 
         deprecated=machine.deprecated,
         host_features=_selected(said.cpu.host_features, wanted),
         machine_types=_types(emulator) if wanted.machine_types else (),
-        notes=(*said.cpu.notes, *failures),
+        notes=(*said.cpu.notes, *_failures(world)),
     )
+
+
+def _documented(report: Report, world: World, emulator: Emulator, own: Document, newest: Document) -> Report:
+    """The report with libvirt's answer, where libvirt would give one; it knows fewer architectures than QEMU has."""
+    if not report.verdicts or _failures(world):
+        return report
+    answer = own if preferred(world.guest.target, world.profile) else None
+    return replace(report, document=answer, capabilities=newest if newest != answer else None)
 
 
 def _selected(features: tuple[tuple[str, bool], ...], wanted: Wanted) -> tuple[tuple[str, bool], ...]:
@@ -86,13 +94,9 @@ def _failures(world: World) -> tuple[str, ...]:
     return tuple(dict.fromkeys(answer.text for answer in answers if isinstance(answer, Refusal)))
 
 
-def _answers(world: World, emulator: Emulator) -> bool:
-    """Would libvirt answer at all? It refuses architectures it does not know, KVM where QEMU has none, TCG that is not built in.
-
-    Of every architecture of QEMU's that libvirt knows, it prefers some machine.
-    """
-    works = (emulator.enabled if world.guest.virttype == "kvm" else emulator.tcg) is True
-    return works and preferred(world.guest.target, world.profile) != ""
+def _works(world: World, emulator: Emulator) -> bool:
+    """Has QEMU this guest's accelerator? Else libvirt refuses to answer, and nobody knows what such a guest could have."""
+    return (emulator.enabled if world.guest.virttype == "kvm" else emulator.tcg) is True
 
 
 @dataclass(frozen=True, slots=True)

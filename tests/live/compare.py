@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import sys
 import time
@@ -21,7 +22,7 @@ from typing import NamedTuple
 from lxml import etree
 from tests.live.libvirtd import Crashed, Libvirt, Refused, private
 
-from domcaps_exporter import Report
+from domcaps_exporter import ProbeError, Report
 from domcaps_exporter.document import write
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.rules import Version, View
@@ -116,7 +117,10 @@ def ours(path: str, machines: Sequence[str]) -> Ours:
     """The exporter's own answers, by way of its driver, which is asked for all machines at once."""
     wanted = Wanted(emulators=(path,), archs=_NO_OTHER, machines=dict.fromkeys(ARCHS, (ALL,)), virttypes=VIRTTYPES)
     driver = Qemu(wanted)
-    facts = driver.probe(RealHost(time.monotonic() + _SECONDS, Paths(), Store()))
+    try:
+        facts = driver.probe(RealHost(time.monotonic() + _SECONDS, Paths(), Store()))
+    except ProbeError:
+        return Ours(os.uname().machine)  # it was of no use here, and libvirt should find the same
     (emulator,) = emulators(View(facts), wanted)
     reports = driver.describe(facts)
     return Ours(emulator.target, dict(_documents(reports, _meant(emulator, machines, _profile(View(facts))))))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROGRAMS = ("libvirtd", "virsh")
+SOCKET = "libvirt-sock"
 REAPER = str(Path(__file__).with_name("reaper.py"))
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 _PATIENCE = 120.0
@@ -71,8 +73,11 @@ class NotStarted(Exception):
 class Libvirt:
     """A running libvirtd, and the only one that `virsh` here speaks to."""
 
-    uri: str
-    process: subprocess.Popen[bytes]
+    socket: Path
+
+    @property
+    def uri(self) -> str:
+        return f"qemu:///{'system' if _is_root() else 'session'}?socket={self.socket}"
 
     def virsh(self, *argv: str) -> str:
         """What virsh prints.
@@ -85,9 +90,7 @@ class Libvirt:
         done = subprocess.run(whole, capture_output=True, text=True, timeout=_PATIENCE, check=False, env=_environment())
         if done.returncode == 0:
             return done.stdout
-        if _gone(self.process):
-            raise Crashed(" ".join(argv))
-        raise Refused(done.stderr.strip())
+        raise Refused(done.stderr.strip()) if _listens(self.socket) else Crashed(" ".join(argv))
 
     def domcapabilities(self, emulator: str, arch: str = "", machine: str = "", virttype: str = "") -> str:
         """libvirt's XML; what is left empty libvirt chooses. Raises as `virsh` does."""
@@ -104,7 +107,6 @@ def private() -> Iterator[Libvirt]:
     """
     with tempfile.TemporaryDirectory(prefix="libvirt-") as name:
         folder = Path(name)
-        socket = folder / "libvirt-sock"
         libvirtd = ["libvirtd", "--config", str(_configured(folder)), "--pid-file", str(folder / "pid")]
         reaped = [sys.executable, REAPER, *libvirtd]
         said = folder / "said"
@@ -114,9 +116,8 @@ def private() -> Iterator[Libvirt]:
                 [*_elsewhere(folder), *reaped], env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )
         try:
-            libvirt = Libvirt(f"qemu:///{'system' if _is_root() else 'session'}?socket={socket}", process)
-            _await_ready(libvirt, socket, said)
-            yield libvirt
+            _await_ready(process, folder / SOCKET, said)
+            yield Libvirt(folder / SOCKET)
         finally:
             process.terminate()
             process.wait()
@@ -157,21 +158,24 @@ def _is_root() -> bool:
     return os.geteuid() == 0
 
 
-def _await_ready(libvirt: Libvirt, socket: Path, said: Path) -> None:
+def _await_ready(process: subprocess.Popen[bytes], address: Path, said: Path) -> None:
+    """Until libvirtd has answered; that it listens does not mean yet that its drivers are ready."""
     until = time.monotonic() + _PATIENCE
-    while not socket.exists():
-        if _gone(libvirt.process, 0.02) or time.monotonic() > until:
+    while not _listens(address):
+        if process.poll() is not None or time.monotonic() > until:
             raise NotStarted(said.read_text())
-    libvirt.virsh("uri")
+        time.sleep(0.02)
+    Libvirt(address).virsh("uri")
 
 
-def _gone(process: subprocess.Popen[bytes], seconds: float = 0.5) -> bool:
-    """Has it ended, or will it in a moment? A client hears of a crash before the parent does."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+def _listens(address: Path) -> bool:
+    """Is there anybody at that address? A libvirtd that crashed leaves its socket behind, at which nobody listens."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(address))
+        except OSError:
+            return False
+        return True
 
 
 # ---- what it costs -----------------------------------------------------------------------------------------------------------

@@ -64,9 +64,11 @@ def test_nothing_is_left_of_what_a_program_started_and_left_behind(tmp_path: Pat
 
 def test_what_ends_in_the_reapers_care_leaves_the_process_table_at_once(tmp_path: Path) -> None:
     ended = tmp_path / "pid"
-    script = f"(setsid sh -c 'echo $$ > {ended}') & exec sleep 1000"
-    with subprocess.Popen([sys.executable, REAPER, "sh", "-c", script]) as reaper:
+    script = f"(setsid sh -c 'echo $$ > {ended}' &); exec sleep 1000"
+    reaper = subprocess.Popen([sys.executable, REAPER, "sh", "-c", script])
+    try:
         assert eventually(lambda: ended.exists() and ended.read_text().endswith("\n"))
         assert eventually(lambda: not Path(f"/proc/{int(ended.read_text())}").exists())
+    finally:
         reaper.terminate()
         assert reaper.wait(20) == -15 % 256

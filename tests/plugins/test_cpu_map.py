@@ -187,6 +187,7 @@ def test_a_power_processor_is_known_by_its_version_register_under_a_mask() -> No
         (b"<cpus><model name='m'><feature name='nowhere'/></model></cpus>", "KeyError: 'nowhere'"),
         (b"<cpus><model name='m'><model name='nobody'/></model></cpus>", "KeyError: 'nobody'"),
         (b"<cpus><model name='m'><signature family='6' model='x'/></model></cpus>", "ValueError"),
+        (b"<cpus><model name='m'><signature family='6' model='1' stepping='0-99999999999'/></model></cpus>", "stepping '0-9+'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_the_files_name(data: bytes, message: str) -> None:

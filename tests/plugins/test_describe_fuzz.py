@@ -220,6 +220,14 @@ def test_without_qemus_types_no_value_that_hangs_on_them_is_possible(lost: Answe
         assert not kept
 
 
+def test_an_emulator_that_left_a_question_unanswered_has_no_document_but_a_reason() -> None:
+    for recording in recordings():
+        left = next(one for one in recording.facts if one.args[2:] == ("query-command-line-options",))
+        told = recording.described({left: Refusal("error", "it hung up")})
+        assert any(one.document is not None for one in recording.described({}))
+        assert all(one.document is None and "it hung up" in one.notes for one in told)
+
+
 # ---- a later QEMU ------------------------------------------------------------------------------------------------------------
 
 NEW_ENTITIES = [
