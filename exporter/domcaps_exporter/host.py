@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable
@@ -114,8 +113,11 @@ def which(name: str) -> Answer:
     """The first executable of that name in PATH."""
     if not name or "/" in name:
         raise ValueError("a program's name, without a folder, is looked for")
-    found = shutil.which(name)
-    return ABSENT if found is None else os.fsencode(found)
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = f"{folder or '.'}/{name}"
+        if os.access(path, os.X_OK, effective_ids=True) and stat.S_ISREG(os.stat(path).st_mode):
+            return os.fsencode(path)
+    return ABSENT
 
 
 def environment(variable: str) -> Answer:

@@ -35,6 +35,9 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     for emulator in emulators(view, wanted):
         spoken: dict[Version, list[tuple[World, Words]]] = {profile: [], NEWEST: []}
         for guest, machine, verdict in guests(view, emulator, wanted, host, profile):
+            if not emulator.there:
+                yield Report(Identity(guest.emulator, guest.arch, guest.stable, guest.virttype), verdict, path=guest.emulator)
+                continue
             worlds = {words: World(view, guest, words, descriptors) for words in spoken}
             said = {words: _words_like_these(world, emulator, wanted, spoken[words]) for words, world in worlds.items()}
             documents = {words: document(worlds[words], emulator, machine, said[words]) for words in said}

@@ -52,7 +52,8 @@ def native(host: str | None, target: str) -> bool:
 class Emulator:
     """One emulator: its path as found, its target in libvirt's name, and what it says of itself.
 
-    `enabled`: KVM works in it, for the exporter. `compiled`: it was built with KVM. None where nobody knows yet.
+    `enabled`: KVM works in it, for the exporter. `compiled`: it was built with KVM. None where nobody knows yet. `there`: it is the
+    file that the configuration names.
     """
 
     path: str
@@ -64,10 +65,11 @@ class Emulator:
     tcg: Truth
     version: str
     machines: tuple[Machine, ...] | None
+    there: bool = True
 
 
 def emulators(view: View, wanted: Wanted) -> Iterator[Emulator]:
-    """The emulators that are wanted and there."""
+    """The emulators that are there, and those that were configured and are not."""
     host = host_arch(view)
     seen: set[bytes] = set()
     for path, guess in _candidates(view, wanted, host):
@@ -75,14 +77,18 @@ def emulators(view: View, wanted: Wanted) -> Iterator[Emulator]:
         inode = b" ".join(identity.split()[:3]) if isinstance(identity, bytes) else path.encode()
         if inode not in seen:
             seen.add(inode)
-            yield _emulator(view, path, guess, host)
+            there = view.there(question("exec", path)) is not False
+            if question("exec", path) in view.facts:
+                yield _emulator(view, path, guess, host) if there else _gone(path, guess, host)
+
+
+def _gone(path: str, target: str, host: str | None) -> Emulator:
+    return Emulator(path, target, native(host, target), None, None, None, None, "", None, there=False)
 
 
 def _candidates(view: View, wanted: Wanted, host: str | None) -> Iterator[tuple[str, str]]:
     """(path, presumed target) in search order."""
-    for path in wanted.emulators:
-        if view.there(question("exec", path)) is not False:
-            yield path, _presumed(path, host)
+    yield from ((path, _presumed(path, host)) for path in wanted.emulators)
     for arch in _archs(wanted, host):
         target = arch.removesuffix("le") if arch.startswith("ppc64") else arch
         found = view.text(question("which", f"qemu-system-{_QEMU_NAME.get(target, target)}"))

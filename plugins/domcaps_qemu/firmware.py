@@ -128,7 +128,7 @@ class Firmware:
 
     def whole(self, interface: str, *features: str) -> Truth:
         """Is there one whose files are all there?"""
-        return self._decided([all_known([self._there(file) for file in one.files]) for one in self._of(interface, features)])
+        return self._all_there(self._of(interface, features))
 
     def feature(self, name: str, *, there: bool) -> Truth:
         """Is there a descriptor, of any interface, with this feature (or without it)?"""
@@ -136,8 +136,7 @@ class Firmware:
 
     def feature_whole(self, name: str, *, there: bool) -> Truth:
         """Is there such a one whose files are all there?"""
-        matching = [one for one in self.matching if (name in one.features) is there]
-        return self._decided([all_known([self._there(file) for file in one.files]) for one in matching])
+        return self._all_there([one for one in self.matching if (name in one.features) is there])
 
     def variables(self) -> Truth:
         """Is there one whose variables QEMU keeps?"""
@@ -160,6 +159,10 @@ class Firmware:
 
     def _of(self, interface: str, features: Iterable[str]) -> list[Descriptor]:
         return [one for one in self.matching if interface in one.interfaces and set(features) <= one.features]
+
+    def _all_there(self, matching: list[Descriptor]) -> Truth:
+        """Where no descriptor matches, that is the reason, and there are no files to miss."""
+        return self._decided([all_known([self._there(file) for file in one.files]) for one in matching]) if matching else None
 
     def _decided(self, judged: list[Truth]) -> Truth:
         return any_known(judged if self._complete else [*judged, None])

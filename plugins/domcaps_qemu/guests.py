@@ -42,7 +42,8 @@ def guests(view: View, emulator: Emulator, wanted: Wanted, host: str, profile: V
         for virttype in virttypes:
             if virttype == "kvm" and not (emulator.native and emulator.compiled is not False):
                 continue
-            verdict = runs[virttype] if offered else _without(machine.name)
+            verdict = runs[virttype] if offered else _without(f"qemu-machine:{machine.name}")
+            verdict = verdict if emulator.there else _without("emulator")
             yield guest(view, emulator, machine, arch, virttype, profile), machine, verdict
 
 
@@ -66,7 +67,8 @@ def _machines(emulator: Emulator, wanted: Wanted, arch: str, profile: Version) -
     offered = emulator.machines
     asked = wanted.machines.get(arch) or (wanted.machines.get("") if emulator.native else None) or ()
     if offered is None:
-        return {_UNKNOWN: True}
+        names = [name for name in asked if name != ALL] or [STABLE.get(arch, "")]
+        return {replace(_UNKNOWN, name=name): True for name in names}
     if ALL in asked:
         return dict.fromkeys(offered, True)
     if asked:
@@ -79,7 +81,7 @@ def _machines(emulator: Emulator, wanted: Wanted, arch: str, profile: Version) -
 def _virttypes(view: View, emulator: Emulator, kvm: Verdict) -> tuple[str, ...]:
     """KVM, and TCG where KVM does not work (while QEMU has not said: where it has no access to /dev/kvm)."""
     works = _may_open_kvm(view, "") if emulator.enabled is None and emulator.machines is None else kvm.supported
-    return ("kvm",) if emulator.native and works is True else ("kvm", "qemu")
+    return ("kvm",) if emulator.native and (works is True or not emulator.there) else ("kvm", "qemu")
 
 
 def _scope(view: View, emulator: Emulator, virttype: str) -> str:
@@ -117,8 +119,8 @@ def _runs(view: View, emulator: Emulator, wanted: Wanted, virttype: str) -> Verd
     return _verdict(value("", device, works, besides=(access,)), emulator)
 
 
-def _without(machine: str) -> Verdict:
-    return Verdict("guest", "", "", False, (Unmet(f"qemu-machine:{machine}", "refuses"),))
+def _without(prerequisite: str) -> Verdict:
+    return Verdict("guest", "", "", False, (Unmet(prerequisite, "refuses"),))
 
 
 def _verdict(row: ValueRow[Emulator], emulator: Emulator) -> Verdict:

@@ -6,7 +6,6 @@ Names are stable. `qemu-…` is the emulator's part, the rest is the host's.
 from __future__ import annotations
 
 import json
-import posixpath
 from typing import Any
 
 from domcaps_exporter import Refusal, Truth, question
@@ -73,6 +72,9 @@ def _older(world: World, major: int) -> Truth:
 
 # ---- the host's files --------------------------------------------------------------------------------------------------------
 
+MODULES = "/lib/modules"
+"""Where the kernel's modules are installed, by release."""
+
 iommu_groups: Rule = Need("iommu-groups", lambda world: world.has_entries("/sys/kernel/iommu_groups"))
 
 
@@ -84,15 +86,19 @@ def node(path: str) -> Rule:
 dev_vfio: Rule = Need("dev-vfio", lambda world: world.exists("/dev/vfio/vfio"))
 
 
+def _modules(index: bytes) -> frozenset[str]:
+    """The names of the modules in modules.dep or modules.builtin."""
+    paths = (line.partition(b":")[0].rpartition(b"/")[2] for line in index.splitlines())
+    return frozenset(path.partition(b".ko")[0].decode("utf-8", "replace") for path in paths)
+
+
 def _module(world: World, name: str) -> Truth:
-    """Is a kernel module there: registered, built in, or installed for the running kernel?"""
+    """Is a kernel module there: built in, or installed for the running kernel?"""
     if world.kernel_release is None:
         return None
-    indexes = (f"/lib/modules/{world.kernel_release}/{index}" for index in ("modules.dep", "modules.builtin"))
-    there = [
-        world.contains(index, lambda line: posixpath.basename(line.split(":")[0]).startswith(f"{name}.ko")) for index in indexes
-    ]
-    return any_known(there)
+    indexes = (question("read", f"{MODULES}/{world.kernel_release}/modules.{kind}") for kind in ("dep", "builtin"))
+    forms = [world.view.form(index, _modules) for index in indexes]
+    return any_known(name in form if isinstance(form, frozenset) else presence_of(form) for form in forms)
 
 
 def _vfio_pci(world: World) -> Truth:

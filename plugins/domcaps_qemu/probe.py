@@ -15,10 +15,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
-from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeError, Question, Refusal, Report, question
+from domcaps_exporter import (
+    Answer,
+    Facts,
+    Host,
+    HypervisorAbsent,
+    ProbeError,
+    Question,
+    Refusal,
+    Report,
+    UnreadableAnswer,
+    question,
+)
 from domcaps_exporter.model import Child
 from domcaps_exporter.rules import Parsed, View, gather
 from domcaps_qemu.describe import reports
+from domcaps_qemu.needs import MODULES as INSTALLED_MODULES
 from domcaps_qemu.processor import MAP_FOLDER
 from domcaps_qemu.qmp import Monitor, exchange
 from domcaps_qemu.settings import Wanted
@@ -82,6 +94,8 @@ class Qemu:
             if self._last and again == self._last:
                 return self._last
             facts = gather(self._understand, probe.ask, self._parsed, again)
+            if not self._understood:
+                raise HypervisorAbsent("no QEMU system emulator for this architecture in PATH, nor /usr/libexec/qemu-kvm")
             probe.judge(facts)
         self._last, self._reports = facts, self._understood
         return facts
@@ -129,10 +143,8 @@ class Probe:
     def judge(self, facts: Facts) -> None:
         """Is there anything to report?"""
         asked = [one for one in facts if one.kind == "qmp"]
-        if not asked:
-            raise HypervisorAbsent("no QEMU system emulator for this architecture in PATH, nor /usr/libexec/qemu-kvm")
         failures = [talk.monitor.failure for talk in self._talks.values() if talk.monitor.failure is not None]
-        if failures and not any(isinstance(facts[one], bytes) for one in asked):
+        if failures and asked and not any(isinstance(facts[one], bytes) for one in asked):
             raise failures[0]
 
     def _once(self, asked: Question) -> Answer:
@@ -152,7 +164,7 @@ class Probe:
             programs = (self._host.ask(question("which", name)) for name in SWTPM)
             return tuple(question("program", path.decode()) for path in programs if isinstance(path, bytes))
         if asked.kind == "read":
-            return MAP_IDENTITY
+            return MAP_IDENTITY if asked.args[0].startswith(MAP_FOLDER) else (question("stat", *asked.args),)
         emulator, scope, _ = asked.args
         executable = self._executables.get(emulator, emulator)
         files = (question("program", path) for path in dict.fromkeys((emulator, executable, *MODULES)))
@@ -245,6 +257,9 @@ class Talk:
             self._note_last_words()
             words = "; ".join((str(self.monitor.failure), *getattr(self.monitor.failure, "__notes__", ())))
             return {one: Refusal("error", words) for one in questions}
+        if self.executable.endswith(" (deleted)"):
+            self.monitor.fail(UnreadableAnswer(f"{self.monitor.emulator}: the program was replaced while it ran"))
+            return self.hear(questions)
         self._heard |= dict(zip(self._asked, self.monitor.replies(len(self._asked)), strict=True))
         self._asked = []
         return {one: self._heard[one] for one in questions}
@@ -289,5 +304,5 @@ def argv(emulator: str, accelerator: str, monitor: int) -> tuple[str, ...]:
 
 
 def _is_dear(asked: Question) -> bool:
-    """Is it worth remembering: what QEMU and other programs say, and the many files of libvirt's CPU map."""
-    return asked.kind in ("qmp", "run") or (asked.kind == "read" and asked.args[0].startswith(MAP_FOLDER))
+    """Is it worth remembering: what programs say, the many files of libvirt's CPU map, and the kernel's long lists."""
+    return asked.kind in ("qmp", "run") or (asked.kind == "read" and asked.args[0].startswith((MAP_FOLDER, INSTALLED_MODULES)))

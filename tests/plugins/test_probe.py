@@ -13,7 +13,7 @@ import pytest
 from tests.plugins import standins
 from tests.plugins.standins import Hosts
 
-from domcaps_exporter import HypervisorAbsent, ProbeRefused, ProbeTimeout, Report, UnreadableAnswer, document, question
+from domcaps_exporter import ProbeRefused, ProbeTimeout, Report, Unmet, UnreadableAnswer, document, question
 from domcaps_exporter.contract import words_of
 from domcaps_exporter.errors import ProbeError
 from domcaps_exporter.model import Refusal
@@ -95,10 +95,14 @@ def test_a_file_that_cannot_be_executed_is_a_refusal(tmp_path: Path, content: by
     assert "cannot be started" in str(failure)
 
 
-def test_an_emulator_that_may_not_be_executed_is_as_good_as_absent(tmp_path: Path) -> None:
+def test_a_configured_emulator_that_may_not_be_executed_is_a_guest_that_cannot_run(tmp_path: Path) -> None:
     path = Path(standins.emulator(tmp_path, "gone"))
     path.chmod(0o644)
-    assert isinstance(failed(str(path)), HypervisorAbsent)
+    report = next(one for one in reported(driver(str(path)), Hosts()) if one.identity.emulator == str(path))
+    assert report.guest.supported is False
+    assert report.guest.unmet == (Unmet("emulator", "refuses"),)
+    assert report.identity.machine == "q35"
+    assert not report.verdicts
 
 
 def test_an_emulator_in_a_folder_that_may_not_be_entered_is_a_refusal(tmp_path: Path) -> None:
@@ -177,9 +181,8 @@ def test_facts_mean_the_same_after_a_probe_that_failed() -> None:
     qemu, hosts = driver(real), Hosts()
     facts = qemu.probe(hosts())
     before = tuple(qemu.describe(facts))
-    hosts.otherwise[question("exec", real)] = Refusal("absent")
-    with pytest.raises(HypervisorAbsent):
-        qemu.probe(hosts())
+    with pytest.raises(ProbeTimeout):
+        qemu.probe(hosts(-1))
     assert tuple(qemu.describe(facts)) == before
 
 
