@@ -37,7 +37,7 @@ lint: .venv/ready-to-test
 
 bench: .venv/ready-to-test
 	@.setup/hypervisor
-	@exec $(BIN)/python tests/bench/probe.py $(ARGS)
+	@exec $(BIN)/python -m tests.bench.probe $(ARGS)
 
 lock:
 	$(COMPILE) pyproject.toml -o requirements/run.txt

@@ -109,7 +109,7 @@ def _patience(request: web.Request) -> float:
     return max(timeout - 0.5, timeout / 2)
 
 
-def _described(entry: Entry) -> Mapping[str, str | Mapping[str, str]]:
+def _described(entry: Entry) -> Mapping[str, str | Mapping[str, str] | Sequence[str]]:
     guest = entry.report.identity
     return {
         "id": entry.id,
@@ -119,6 +119,7 @@ def _described(entry: Entry) -> Mapping[str, str | Mapping[str, str]]:
         "machine": guest.machine,
         "virttype": guest.virttype,
         "links": {"xml": f"/documents/{quote(entry.id, safe='')}.xml"},
+        "notes": entry.report.notes,
     }
 
 
