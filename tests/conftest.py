@@ -2,6 +2,8 @@
 
 Two parts may be lacking all the same: `kvm` where the machine has no /dev/kvm, and `libvirt's corpus` where DOMCAPS_LIBVIRT_CORPUS
 does not say where it is.
+
+Tests marked `slow` are left out, unless CI=true or --slow.
 """
 
 from __future__ import annotations
@@ -26,6 +28,17 @@ def needs() -> Callable[[str, object, str], None]:
             pytest.skip(f"needs {part}: {why}")
 
     return check
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", default=os.environ.get("CI") == "true", help="run the slow tests too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if item not in slow]
+        config.hook.pytest_deselected(items=slow)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 Truth: TypeAlias = bool | None
@@ -25,8 +26,9 @@ class Question(NamedTuple):
         return " ".join((self.kind, *self.args))
 
 
+@lru_cache(maxsize=16_384)
 def question(kind: str, *args: str) -> Question:
-    """Short for `Question(kind, args)`."""
+    """`Question(kind, args)`, kept: rules ask the same thousands of times, and to find a tuple is cheaper than to make it."""
     return Question(kind, args)
 
 
@@ -81,6 +83,7 @@ class Host(Protocol):
     cpuid       leaf, subleaf (hex)     EAX EBX ECX EDX in lower-case hex, joined by blanks; absent on other than x86
     kvm         extension (decimal)     KVM_CHECK_EXTENSION on /dev/kvm, decimal
     run         argv…                   what the program wrote to stdout (an error if it failed, or wrote over 4 MiB)
+    said        argv…                   `{"status": …, "stdout": "…", "stderr": "…"}`, however it ended (negative: by that signal)
     ==========  ======================  =================================================================================
     """
 

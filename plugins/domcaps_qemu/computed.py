@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from domcaps_exporter import Element, Truth, question
+from domcaps_exporter.qmp import command
 from domcaps_exporter.rules import Need, ValueRow, value
 from domcaps_qemu.replies import expansion, flag, number, objects, returned, text
 from domcaps_qemu.world import World
@@ -115,12 +116,16 @@ HYPERV = (
 _HYPERV_11 = ("emsr_bitmap", "xmm_input")
 
 
+_EVERYTHING = command(
+    "query-cpu-model-expansion", model={"name": "host", "props": {"hv-passthrough": True, "migratable": False}}, type="full"
+)
+
+
 def hyperv_answer(world: World) -> Mapping[str, Any] | None:
     """The host CPU's properties with all enlightenments passed through; empty where QEMU refused, None where nobody knows."""
     if not world.guest.accelerated:
         return {}
-    asked = {"model": {"name": "host", "props": {"hv-passthrough": True, "migratable": False}}, "type": "full"}
-    told = world.here(expansion, "query-cpu-model-expansion", **asked)
+    told = world.here(expansion, _EVERYTHING)
     return None if told is None else told["props"] if told else {}
 
 

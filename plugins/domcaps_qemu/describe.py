@@ -27,6 +27,9 @@ NEWEST: Version = (12, 8)
 """The newest libvirt whose words the table knows: the profile where no libvirt is installed."""
 
 
+_USUAL = Wanted()
+
+
 def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     """One report per kind of guest."""
     host = host_arch(view) or ""
@@ -42,7 +45,7 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
             said = {words: _words_like_these(world, emulator, wanted, spoken[words]) for words, world in worlds.items()}
             documents = {words: document(worlds[words], emulator, machine, said[words]) for words in said}
             report = _report(worlds[NEWEST], emulator, wanted, machine, verdict, said[NEWEST])
-            yield _documented(report, worlds[profile], emulator, documents[profile], documents[NEWEST])
+            yield _documented(report, worlds[profile], said[profile], documents[profile], documents[NEWEST])
 
 
 def _words_like_these(world: World, emulator: Emulator, wanted: Wanted, spoken: list[tuple[World, Words]]) -> Words:
@@ -50,7 +53,7 @@ def _words_like_these(world: World, emulator: Emulator, wanted: Wanted, spoken: 
     for other, said in spoken:
         if other.is_like(world):
             return said
-    said = words(world, emulator, beyond=wanted.beyond)
+    said = words(world, emulator, wanted)
     spoken.append((world, said))
     return said
 
@@ -62,20 +65,20 @@ def _report(world: World, emulator: Emulator, wanted: Wanted, machine: Machine, 
         identity=Identity(guest.emulator, guest.arch, guest.stable, guest.virttype),
         guest=runs,
         verdicts=said.verdicts if known else (),
-        loaders=world.firmware.present(),
+        loaders=said.loaders,
         version=emulator.version,
         path=world.view.text(question("resolve", guest.emulator)) or guest.emulator,
         canonical=machine.name,
         deprecated=machine.deprecated,
-        host_features=_selected(said.cpu.host_features, wanted),
+        host_features=said.host_features,
         machine_types=_types(emulator) if wanted.machine_types else (),
-        notes=(*said.cpu.notes, *_failures(world)),
+        notes=(*said.cpu.notes, *said.failures),
     )
 
 
-def _documented(report: Report, world: World, emulator: Emulator, own: Document, newest: Document) -> Report:
+def _documented(report: Report, world: World, said: Words, own: Document, newest: Document) -> Report:
     """The report with libvirt's answer, where libvirt would give one; it knows fewer architectures than QEMU has."""
-    if not report.verdicts or _failures(world):
+    if not report.verdicts or said.failures:
         return report
     answer = own if preferred(world.guest.target, world.profile) else None
     return replace(report, document=answer, capabilities=newest if newest != answer else None)
@@ -109,16 +112,19 @@ class Words:
     elements: tuple[Element | Cpu, ...]
     verdicts: tuple[Verdict, ...]
     cpu: Processor
+    host_features: tuple[tuple[str, bool], ...]
+    loaders: tuple[tuple[str, bool], ...]
+    failures: tuple[str, ...]
 
 
-def words(world: World, emulator: Emulator, *, beyond: bool = False) -> Words:
-    """The whole table over one guest; `beyond`: also what libvirt has no words for."""
+def words(world: World, emulator: Emulator, wanted: Wanted = _USUAL) -> Words:
+    """The whole table over one guest."""
     before, after = evaluate(OS_AND_MEMORY, world, world.profile), evaluate(AFTER_CPU, world, world.profile)
     cpu = processor(world, emulator)
     elements: tuple[Element | Cpu, ...] = (*before.elements, cpu.section, *after.elements)
-    more = evaluate(BEYOND, world, world.profile).verdicts if beyond else ()
+    more = evaluate(BEYOND, world, world.profile).verdicts if wanted.beyond else ()
     verdicts = (*before.verdicts, *cpu.verdicts, *after.verdicts, *(verdict for verdict in more if verdict.enum))
-    return Words(elements, verdicts, cpu)
+    return Words(elements, verdicts, cpu, _selected(cpu.host_features, wanted), world.firmware.present(), _failures(world))
 
 
 def document(world: World, emulator: Emulator, machine: Machine, said: Words) -> Document:

@@ -96,7 +96,7 @@ _PREFERRED_9 = {
 
 def preferred(arch: str, profile: Version) -> str:
     """The machine that this libvirt prefers for an architecture; empty where it prefers none."""
-    older = _PREFERRED_9 if profile < (10, 0) else {}
+    older = _PREFERRED_9 if profile < (10, 2) else {}
     return older.get(arch, PREFERRED.get(arch, ""))
 
 

@@ -28,11 +28,11 @@ from domcaps_exporter import (
     question,
 )
 from domcaps_exporter.model import Child
+from domcaps_exporter.qmp import Monitor, exchange
 from domcaps_exporter.rules import Parsed, View, gather
 from domcaps_qemu.describe import reports
 from domcaps_qemu.needs import MODULES as INSTALLED_MODULES
 from domcaps_qemu.processor import MAP_FOLDER
-from domcaps_qemu.qmp import Monitor, exchange
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.world import ACCELERATED, BINARY, EMULATED
 
@@ -290,6 +290,11 @@ def _by_process(questions: Iterable[Question]) -> dict[tuple[str, str], list[Que
         emulator, scope, command = one.args
         shifted = command == "query-qmp-schema" and emulator in second
         processes[emulator, scope if scope != BINARY else EMULATED if shifted else ACCELERATED].append(one)
+    for (emulator, _), asked in processes.items():
+        # to list its types QEMU loads its modules, and only then does it know their options (spice): types come first, always
+        types = question("qmp", emulator, BINARY, "qom-list-types")
+        if question("qmp", emulator, BINARY, "query-command-line-options") in asked:
+            asked[:] = [types, *(one for one in asked if one != types)]
     return processes
 
 

@@ -11,9 +11,9 @@ from functools import cache
 from typing import TypeVar
 
 from domcaps_exporter import Question, Refusal, Truth, question
+from domcaps_exporter.qmp import command
 from domcaps_exporter.rules import Version, View, any_known, presence_of
 from domcaps_qemu.firmware import Descriptors, Firmware
-from domcaps_qemu.qmp import command
 from domcaps_qemu.replies import Schema, names, options, strings
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class World:
     def __init__(self, view: View, guest: Guest, profile: Version, descriptors: Descriptors | None = None) -> None:
         self.view, self.guest, self.profile = view, guest, profile
         self.firmware = Firmware(view, guest.arch, guest.machine, profile, descriptors)
+        self._kind = replace(guest, machine="", stable="")
         self._looked_at: dict[tuple[str, ...], bool] = {}
 
     # ---- QEMU's answers ----
@@ -140,7 +141,7 @@ class World:
         """
         asked = tuple(self._looked_at.items())
         return (
-            replace(self.guest, machine="", stable="") == replace(other.guest, machine="", stable="")
+            self._kind == other._kind
             and self.firmware.matching == other.firmware.matching
             and all(other.machine_is(*patterns) is found for patterns, found in asked)
         )

@@ -18,6 +18,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.bench.libvirt import cold_and_warm
+
 from domcaps_exporter import Answer, Driver, Facts, Question, question
 from domcaps_exporter.exposition import OPENMETRICS
 from domcaps_exporter.host import Paths, RealHost, Store
@@ -28,7 +30,6 @@ from domcaps_exporter.service import Service
 from domcaps_qemu.probe import Qemu, argv
 from domcaps_qemu.settings import wanted
 from domcaps_qemu.world import ACCELERATED, BINARY
-from tests.bench.libvirt import cold_and_warm
 
 TIMEOUT = 120.0
 EMULATOR = shutil.which("qemu-system-x86_64") or ""

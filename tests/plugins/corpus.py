@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from domcaps_exporter import ABSENT, Answer, Cpu, Document, Element, Enum, Question
+from domcaps_exporter.qmp import command
 from domcaps_exporter.rules import Parsed, View, gather
 from domcaps_qemu.describe import document, words
 from domcaps_qemu.emulators import Emulator, emulators
 from domcaps_qemu.machines import Machine, default, named
-from domcaps_qemu.qmp import command
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.world import ACCELERATED, BINARY, EMULATED, Guest, World
 
@@ -149,14 +149,19 @@ class MockedHost:
 def answer(root: Path, case: Recorded) -> Document:
     """What the driver says on the mocked host."""
     host, parsed = MockedHost(root, case), Parsed()
-    facts = gather(lambda view: _words(view, host), host.ask, parsed)
-    return mocked(_words(View(facts, parsed), host), case.arch)
+    facts = gather(lambda view: list(_words(view, host)), host.ask, parsed)
+    (document,) = _words(View(facts, parsed), host)
+    return mocked(document, case.arch)
 
 
-def _words(view: View, host: MockedHost) -> Document:
+def _words(view: View, host: MockedHost) -> Iterator[Document]:
+    """The document, as soon as it is known that the emulator is there."""
+    for emulator in emulators(view, Wanted(emulators=(host.case.emulator,), archs=("none",))):
+        yield _document(view, host, replace(emulator, native=True))
+
+
+def _document(view: View, host: MockedHost, emulator: Emulator) -> Document:
     case = host.case
-    [emulator] = emulators(view, Wanted(emulators=(case.emulator,)))
-    emulator = replace(emulator, native=True)
     machine = _machine(emulator, case)
     scope = EMULATED if case.virttype == "qemu" and host.accelerated else ACCELERATED
     guest = Guest(emulator.path, case.arch, emulator.target, machine.name, machine.name, case.virttype, scope)
