@@ -55,7 +55,8 @@ class Parsed:
     """Parsed forms of answers, kept as long as the very same bytes are asked for again. A driver owns one, for its views."""
 
     def __init__(self) -> None:
-        self._forms: dict[tuple[Hashable, ...], tuple[tuple[bytes, ...], Any]] = {}
+        self._forms: dict[tuple[Question, Hashable], tuple[bytes, Any]] = {}
+        self._joint: dict[tuple[Hashable, ...], tuple[tuple[bytes, ...], Any]] = {}
         self.memos: dict[Hashable, tuple[tuple[tuple[Question, Answer | None], ...], Any]] = {}
 
     def form(self, question: Question, answer: bytes, parse: Callable[[bytes], T]) -> T:
@@ -64,24 +65,31 @@ class Parsed:
         Raises:
             UnreadableAnswer: it cannot be parsed; the message names the question.
         """
-        return self._form((question, parse), (answer,), lambda: parse(answer), str(question))
+        known = self._forms.get((question, parse))
+        if known is None or known[0] is not answer:
+            known = answer, _read(lambda: parse(answer), question)
+            self._forms[question, parse] = known
+        form: T = known[1]
+        return form
 
     def joint(self, answers: Mapping[Question, bytes], parse: Callable[[Mapping[Question, bytes]], T], name: str) -> T:
         """The same for a form that several answers make together; `name` is what a message calls them."""
-        return self._form((*answers, parse), tuple(answers.values()), lambda: parse(answers), name)
-
-    def _form(self, key: tuple[Hashable, ...], answers: tuple[bytes, ...], make: Callable[[], T], name: str) -> T:
-        known = self._forms.get(key)
-        if known is None or any(old is not new for old, new in zip(known[0], answers, strict=True)):
-            try:
-                known = (answers, make())
-            except UnreadableAnswer as error:
-                raise UnreadableAnswer(f"{name}: {error}") from error
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
-                raise UnreadableAnswer(f"{name}: {type(error).__name__}: {error}") from error
-            self._forms[key] = known
+        key, told = (*answers, parse), tuple(answers.values())
+        known = self._joint.get(key)
+        if known is None or any(old is not new for old, new in zip(known[0], told, strict=True)):
+            known = told, _read(lambda: parse(answers), name)
+            self._joint[key] = known
         form: T = known[1]
         return form
+
+
+def _read(parse: Callable[[], T], name: object) -> T:
+    try:
+        return parse()
+    except UnreadableAnswer as error:
+        raise UnreadableAnswer(f"{name}: {error}") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
+        raise UnreadableAnswer(f"{name}: {type(error).__name__}: {error}") from error
 
 
 class View:
@@ -302,21 +310,22 @@ _GRANTED = _Judged(listed=True, supported=True, unmet=())
 
 
 def _judge(needs: tuple[Need[W], ...], besides: tuple[Need[W], ...], world: W, profile: Version) -> _Judged:
-    if not needs and not besides:
-        return _GRANTED
-    checked = [(need, need.met(world), _within(profile, need.checked)) for need in needs]
-    looked = [*checked, *((need, need.met(world), False) for need in besides)]
-    return _Judged(
-        listed=all(met is True for _, met, libvirt in checked if libvirt),
-        supported=all_known([met for _, met, _ in looked]),
-        unmet=tuple(Unmet(need.name, _word(libvirt)) for need, met, libvirt in looked if met is False),
-    )
+    listed, truths, unmet = True, [], []
+    for need, libvirt in (*((need, _within(profile, need.checked)) for need in needs), *((need, False) for need in besides)):
+        met = need.met(world)
+        if met is not True:
+            listed = listed and not libvirt
+            truths.append(met)
+            if met is False:
+                unmet.append(Unmet(need.name, _word(libvirt)))
+    # most needs are met, and what is granted needs no words
+    return _Judged(listed, all_known(truths), tuple(unmet)) if truths else _GRANTED
 
 
 def _judged(row: ValueRow[W], world: W, profile: Version) -> _Judged:
     judged = _judge(row.needs, row.besides, world, profile)
     until, earlier = row.before
-    if judged is _GRANTED or profile >= until:
+    if profile >= until:
         return judged
     listed = all(need.met(world) is True for need in earlier)
     return replace(judged, listed=listed, unmet=tuple(Unmet(one.prerequisite, _word(not listed)) for one in judged.unmet))
@@ -327,7 +336,7 @@ def _word(libvirt: bool) -> Literal["refuses", "accepts"]:
 
 
 def _within(profile: Version, span: tuple[Version, Version]) -> bool:
-    return span[0] <= profile < span[1]
+    return span is ALWAYS or span[0] <= profile < span[1]
 
 
 def _element(row: ElementRow[W], world: W, profile: Version, above: tuple[_Judged, ...]) -> tuple[Element | None, list[Verdict]]:
@@ -380,6 +389,10 @@ def _verdict(element: str, enum: str, value: str, reach: tuple[_Judged, ...]) ->
     return Verdict(element, enum, value, all_known([judged.supported for judged in reach]), tuple(unmet))
 
 
+def _span(since: Version, until: Version) -> tuple[Version, Version]:
+    return ALWAYS if (since, until) == ALWAYS else (since, until)
+
+
 # ---- how a table is written --------------------------------------------------------------------------------------------------
 
 
@@ -392,7 +405,7 @@ def value(
     before: tuple[Version, tuple[Need[W], ...]] = (ALWAYS[0], ()),
 ) -> ValueRow[W]:
     """A value, what libvirt needs to list it, what a guest needs besides, and what earlier libvirts looked at instead."""
-    return ValueRow(name, needs, besides, (since, until), before)
+    return ValueRow(name, needs, besides, _span(since, until), before)
 
 
 def enum(
@@ -400,7 +413,7 @@ def enum(
 ) -> EnumRow[W]:
     """An enum; a bare string is a value without needs."""
     rows: tuple[ValueRow[W], ...] = tuple(ValueRow(row) if isinstance(row, str) else row for row in values)
-    return EnumRow(name, rows, omit_empty, (since, until))
+    return EnumRow(name, rows, omit_empty, _span(since, until))
 
 
 def element(
@@ -414,7 +427,7 @@ def element(
     until: Version = ALWAYS[1],
 ) -> ElementRow[W]:
     """An element with its enums and inner elements."""
-    return ElementRow(name, rows, needs, besides, printed, by, known=(since, until))
+    return ElementRow(name, rows, needs, besides, printed, by, known=_span(since, until))
 
 
 def container(name: str, *rows: ElementRow[W]) -> ElementRow[W]:

@@ -185,5 +185,7 @@ def descriptors_of(view: View) -> Descriptors:
         complete = complete and entries is not None
         files |= {name: f"{folder}/{name}" for name in entries or () if not name.startswith(".")}
     forms = [view.form(question("read", files[name]), read) for name in sorted(files)]
+    for file in {file for form in forms if isinstance(form, tuple) for one in form for file in one.files}:
+        view.there(question("exists", file))  # which of them matter hangs on the machine: to look at all saves a round
     complete = complete and not any(form is None or (isinstance(form, Refusal) and form.why != "absent") for form in forms)
     return tuple(one for form in forms if isinstance(form, tuple) for one in form), complete
