@@ -1,6 +1,7 @@
 # make run      set up what is missing, then export this host on http://127.0.0.1:19177/ (ARGS="show --format xml" for another command)
 # make test     set up what is missing, then test (ARGS="tests/exporter -k sentence" for some of it)
 # make test-live SUITE=trixie     compare with that Debian suite's libvirt, byte for byte; as root, unpacked into LIVE_ROOT
+# make test-xen VARIANT=pv       boot a real Xen (pv, hvm, vtd, pciback or all) and scrape the exporter in its dom0; as root, XEN_ROOT
 # make lint     formatting, lint, types
 # make bench    what a probe and a scrape cost
 # make lock     renew requirements/ from pyproject.toml (needs uv)
@@ -9,13 +10,15 @@
 PYTHON ?= python3
 ARGS ?=
 SUITE ?= trixie
+VARIANT ?= all
+XEN_ROOT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/domcaps-exporter/xen
 LIVE_ROOT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/domcaps-exporter/$(SUITE)
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links
 
-.PHONY: run test test-live lint bench lock clean
+.PHONY: run test test-live test-xen lint bench lock clean
 
 run: .venv/ready
 	@.setup/hypervisor
@@ -29,6 +32,10 @@ test: .venv/ready-to-test
 test-live:
 	@.setup/suite $(SUITE) "$(LIVE_ROOT)"
 	@exec $(PYTHON) -m tests.live.suites "$(LIVE_ROOT)"
+
+test-xen: .venv/ready-to-test
+	@.setup/xen "$(XEN_ROOT)" $(BIN)/python
+	@DOMCAPS_XEN="$(XEN_ROOT)" DOMCAPS_XEN_VARIANT="$(VARIANT)" exec $(BIN)/python -m pytest tests/xen $(ARGS)
 
 lint: .venv/ready-to-test
 	$(BIN)/ruff check .

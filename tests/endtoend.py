@@ -112,11 +112,11 @@ class Serving:
         return Samples.of(text_string_to_metric_families(answer.body.decode()))
 
     @contextmanager
-    def scraping(self) -> Iterator[None]:
+    def scraping(self, path: str = "/metrics") -> Iterator[None]:
         """A scrape is sent, and nobody reads its answer."""
         host, port = self.address.split(":")
         with socket.create_connection((host, int(port))) as scraper:
-            scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+            scraper.sendall(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
             yield
 
     def end(self, number: signal.Signals) -> tuple[int, float]:

@@ -8,6 +8,7 @@ the deadline is a thread as well: a driver that hangs in its own code would else
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import os
 import selectors
@@ -16,8 +17,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from domcaps_exporter.errors import ProbeRefused, ProbeTimeout
@@ -26,19 +29,44 @@ from domcaps_exporter.model import Answer, Refusal
 
 _LOG = logging.getLogger(__name__)
 _TAIL = 2048
+_LONG_TAIL = 65536
+"""Bytes of stderr that are kept where they are the answer."""
 _PR_SET_PDEATHSIG = 1
+"""Linux's include/uapi/linux/prctl.h."""
+_PROC_PDEATHSIG_CTL = 11
+"""FreeBSD's sys/sys/procctl.h, since 11.2."""
+_P_PID = 0
+"""FreeBSD's sys/sys/wait.h; there, process 0 is the caller."""
+_STDERR = 2
 
 
-class Program:
-    """A child that runs, or has ended and is not reaped yet. `pid` is its group's and its session's as well."""
+class Group:
+    """A child with its group: it runs, or has ended and is not reaped yet. `pid` is its group's and its session's as well."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stderr: int) -> None:
-        self.process, self.stderr = process, stderr
-        self._said = b""
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
 
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def ended(self) -> bool:
+        """Is it over? It stays unreaped, so that its group is still its own."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+    def kill(self) -> None:
+        """End it and its whole group."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+class Program(Group):
+    """One that is listened to."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stderr: int, tail: int) -> None:
+        super().__init__(process)
+        self.stderr = stderr
+        self._said, self._tail = b"", tail
 
     @property
     def exe(self) -> str:
@@ -50,7 +78,7 @@ class Program:
 
     @property
     def said(self) -> str:
-        """The last 2 KiB that were heard of it."""
+        """What was heard of it, the last `tail` bytes."""
         return self._said.decode("utf-8", "replace").strip()
 
     def listen(self) -> bool:
@@ -60,19 +88,10 @@ class Program:
         """
         try:
             while part := os.read(self.stderr, 65536):
-                self._said = (self._said + part)[-_TAIL:]
+                self._said = (self._said + part)[-self._tail :]
         except BlockingIOError:
             return True
         return False
-
-    def ended(self) -> bool:
-        """Is it over? It stays unreaped, so that its group is still its own."""
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-
-    def kill(self) -> None:
-        """End it and its whole group."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -87,7 +106,7 @@ def launched(argv: tuple[str, ...], pass_fds: tuple[int, ...], deadline: float) 
         program = _started(argv, subprocess.DEVNULL, pass_fds, heard=False)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise ProbeRefused(f"{argv[0] if argv else 'nothing'} cannot be started: {error}") from error
-    with _reaped(program), _killed_at(deadline, program):
+    with _reaped(program), killed_at(deadline, program):
         try:
             yield program
         except Exception as error:
@@ -98,6 +117,33 @@ def launched(argv: tuple[str, ...], pass_fds: tuple[int, ...], deadline: float) 
             raise
 
 
+@contextmanager
+def attended(argv: tuple[str, ...], pass_fds: tuple[int, ...], environment: Mapping[str, str]) -> Generator[Group]:
+    """A program of this project's own for as long as the block; whatever it writes goes to this process' stderr.
+
+    Its return code is there after the block.
+
+    Raises:
+        OSError, ValueError, subprocess.SubprocessError: it cannot be started.
+    """
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=_STDERR,
+        pass_fds=pass_fds,
+        cwd="/",
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_tied_to_parent(),
+    )
+    group = Group(process)
+    with process:
+        try:
+            yield group
+        finally:
+            group.kill()
+
+
 def run(argv: tuple[str, ...], deadline: float, limit: int = LIMIT) -> Answer:
     """What a program writes to stdout, or a refusal that says how it failed.
 
@@ -105,10 +151,38 @@ def run(argv: tuple[str, ...], deadline: float, limit: int = LIMIT) -> Answer:
         OSError, ValueError: it cannot be started.
         ProbeTimeout: it took longer than the deadline.
     """
+    ended = _ended(argv, deadline, limit, _TAIL)
+    if isinstance(ended, Refusal) or ended.status == 0:
+        return ended if isinstance(ended, Refusal) else ended.stdout
+    return Refusal("error", _epitaph(ended.status, ended.stderr))
+
+
+def say(argv: tuple[str, ...], deadline: float, limit: int = LIMIT) -> Answer:
+    """How a program ended and what it wrote, as JSON: `status` (negative: the signal), `stdout`, and the end of `stderr`.
+
+    For programs that tell by failing. Raises as `run` does.
+    """
+    ended = _ended(argv, deadline, limit, _LONG_TAIL)
+    if isinstance(ended, Refusal):
+        return ended
+    told = {"status": ended.status, "stdout": ended.stdout.decode("utf-8", "backslashreplace"), "stderr": ended.stderr}
+    return json.dumps(told, indent=1).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A program that is over: its exit status or the negative signal, and what it wrote."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+
+def _ended(argv: tuple[str, ...], deadline: float, limit: int, tail: int) -> _Ended | Refusal:
     stdout, its_stdout = os.pipe2(os.O_CLOEXEC)
     with os.fdopen(stdout, "rb", buffering=0):
         try:
-            program = _started(argv, its_stdout, (), heard=True)
+            program = _started(argv, its_stdout, (), heard=True, tail=tail)
         finally:
             os.close(its_stdout)
         with _reaped(program):
@@ -116,8 +190,7 @@ def run(argv: tuple[str, ...], deadline: float, limit: int = LIMIT) -> Answer:
             if len(output) > limit:
                 return Refusal("error", f"over {limit} bytes of output")
             _await_end(program, deadline)
-    status = program.process.returncode
-    return output if status == 0 else Refusal("error", _epitaph(status, program.said))
+    return _Ended(program.process.returncode, output, program.said)
 
 
 def _epitaph(status: int, said: str) -> str:
@@ -125,7 +198,7 @@ def _epitaph(status: int, said: str) -> str:
     return f"{how}: {said}" if said else how
 
 
-def _started(argv: tuple[str, ...], stdout: int, pass_fds: tuple[int, ...], heard: bool) -> Program:
+def _started(argv: tuple[str, ...], stdout: int, pass_fds: tuple[int, ...], heard: bool, tail: int = _TAIL) -> Program:
     """`heard`: somebody listens to its stderr all the time, so it may wait until there is room."""
     if not argv:
         raise ValueError("no program is named")
@@ -148,7 +221,7 @@ def _started(argv: tuple[str, ...], stdout: int, pass_fds: tuple[int, ...], hear
         raise
     finally:
         os.close(its_stderr)
-    return Program(process, stderr)
+    return Program(process, stderr, tail)
 
 
 def _tied_to_parent() -> Callable[[], None] | None:
@@ -158,18 +231,33 @@ def _tied_to_parent() -> Callable[[], None] | None:
     before the fork: the child imports nothing, logs nothing and takes no lock of another thread. A parent that died before the
     request was made is noticed by the child's having another one.
     """
-    if sys.platform != "linux":
+    request = _parent_death_request()
+    if request is None:
         return None
-    prctl = ctypes.CDLL(None).prctl
-    prctl.argtypes = (ctypes.c_int, ctypes.c_ulong)
     parent, getppid, leave = os.getpid(), os.getppid, os._exit
 
     def arm() -> None:
-        prctl(_PR_SET_PDEATHSIG, 9)
+        request()
         if getppid() != parent:
             leave(1)
 
     return arm
+
+
+def _parent_death_request() -> Callable[[], object] | None:
+    """The system call that asks for SIGKILL at the parent's death; None where the kernel has none.
+
+    FreeBSD's has been tried by nobody here.
+    """
+    if sys.platform.startswith("linux"):
+        prctl = ctypes.CDLL(None).prctl
+        prctl.argtypes = (ctypes.c_int, ctypes.c_ulong)
+        return partial(prctl, _PR_SET_PDEATHSIG, 9)
+    if sys.platform.startswith("freebsd"):
+        procctl = ctypes.CDLL(None).procctl
+        procctl.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int, ctypes.POINTER(ctypes.c_int))
+        return partial(procctl, _P_PID, 0, _PROC_PDEATHSIG_CTL, ctypes.byref(ctypes.c_int(9)))
+    return None
 
 
 @contextmanager
@@ -187,7 +275,8 @@ def _reaped(program: Program) -> Generator[None]:
 
 
 @contextmanager
-def _killed_at(deadline: float, program: Program) -> Generator[None]:
+def killed_at(deadline: float, program: Group) -> Generator[None]:
+    """At the deadline the program is killed, if the block is still on."""
     timer = threading.Timer(max(0.0, deadline - time.monotonic()), program.kill)
     timer.daemon = True
     timer.start()

@@ -11,12 +11,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from domcaps_exporter import config, flags, log, recording, show
-from domcaps_exporter.drivers import Mustered, installed, muster
+from domcaps_exporter import apart, config, flags, log, recording, show
+from domcaps_exporter.drivers import Mustered, Plugin, installed, muster
 from domcaps_exporter.errors import DomcapsError, RecordingError, SettingError
 from domcaps_exporter.exposition import TEXT_0
 from domcaps_exporter.flags import Flags, UsageError
@@ -24,6 +25,7 @@ from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.model import Driver, Facts, Host, Outcome, Report, Settings
 from domcaps_exporter.probing import Watch
 from domcaps_exporter.service import Service, catalogue
+from domcaps_exporter.targets import DRIVER, Target, targets
 from domcaps_exporter.web import serve
 
 _GRACE = 1.0
@@ -91,21 +93,21 @@ def _muster(said: Flags) -> Mustered:
 
 def _configured(said: Flags) -> Mustered:
     settings = Settings(said.config.drivers, said.libvirt_profile)
-    mustered = _understood(said.config_file, settings)
+    mustered = _understood(said.config_file, settings, _paths(said))
     if said.config_file:
         config.claim(said.config_file, settings.drivers, _known(mustered))
     return mustered
 
 
-def _understood(file: Path | None, settings: Settings) -> Mustered:
+def _understood(file: Path | None, settings: Settings, paths: Paths) -> Mustered:
     """A plugin names only its own key; whose section it stands in comes out when the plugins are asked one by one."""
-    points = installed()
+    points, load = installed(), partial(apart.brought, paths=paths)
     try:
-        return muster(settings, points)
+        return muster(settings, points, load)
     except SettingError as error:
         for point in points:
             try:
-                muster(settings, (point,))
+                muster(settings, (point,), load)
             except SettingError as own:
                 raise config.located(file, point.name, own) from error
         raise
@@ -143,9 +145,30 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _service(said: Flags, mustered: Mustered) -> Service:
-    paths = Paths(said.path_rootfs, said.path_procfs, said.path_sysfs)
-    watches = [_watch(driver, paths, said.probe_timeout) for driver in mustered.drivers]
-    return Service(watches, mustered.plugins, series_limit=said.series_limit, options=said.config.metrics)
+    return _serviced(said, mustered.drivers, mustered.plugins, said.probe_timeout)
+
+
+def _serviced(said: Flags, drivers: Iterable[Driver], plugins: Iterable[Plugin], timeout: float) -> Service:
+    watches = [_watch(driver, _paths(said), timeout) for driver in drivers]
+    return Service(watches, plugins, series_limit=said.series_limit, options=said.config.metrics)
+
+
+def _targets(said: Flags, mustered: Mustered) -> dict[str, Target]:
+    """What /probe may ask: for each target, the driver made anew with the target's own settings."""
+    bringing = {plugin.name for plugin in mustered.plugins if DRIVER in plugin.drivers}
+    points, load = [point for point in installed() if point.name in bringing], partial(apart.brought, paths=_paths(said))
+
+    def drivers(section: Mapping[str, object]) -> Iterable[Driver]:
+        return muster(Settings({DRIVER: section}, said.libvirt_profile), points, load).drivers
+
+    def service(driver: Driver, timeout: float) -> Service:
+        return _serviced(said, (driver,), (), timeout)
+
+    return targets(said.config_file, said.config.targets, drivers, service, said.probe_timeout)
+
+
+def _paths(said: Flags) -> Paths:
+    return Paths(said.path_rootfs, said.path_procfs, said.path_sysfs)
 
 
 def _watch(driver: Driver, paths: Paths, timeout: float) -> Watch:
@@ -161,16 +184,16 @@ def _serve(said: Flags) -> int:
     for plugin in mustered.plugins:
         if plugin.error:
             _LOG.error("plugin refused", extra={"fields": {"plugin": plugin.name, "error": plugin.error}})
-    asyncio.run(_serving(_service(said, mustered), said))
+    asyncio.run(_serving(_service(said, mustered), _targets(said, mustered), said))
     return 0
 
 
-async def _serving(service: Service, said: Flags) -> None:
+async def _serving(service: Service, aims: Mapping[str, Target], said: Flags) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     _LOG.info("starting", extra={"fields": {"version": service.version, "drivers": ",".join(service.drivers)}})
-    await serve(service, said.web_listen_address or [":19177"], said.web_telemetry_path, stop, _announce)
+    await serve(service, said.web_listen_address or [":19177"], said.web_telemetry_path, stop, _announce, aims)
     _LOG.info("stopped")
 
 
@@ -225,13 +248,30 @@ def _nothing(_facts: Facts) -> tuple[Report, ...]:
 
 
 def _list_drivers(said: Flags) -> int:
-    plugins = _muster(said).plugins
-    rows = [
-        ("PLUGIN", "VERSION", "DRIVERS"),
-        *((plugin.name, plugin.version, " ".join(plugin.drivers) or "-") for plugin in plugins),
+    """Every plugin, its drivers, and what becomes of asking them now."""
+    mustered = _muster(said)
+    outcomes = {one.driver: one for one in asyncio.run(_service(said, mustered).scrape(said.probe_timeout + _GRACE))}
+    rows = [("PLUGIN", "VERSION", "DRIVER", "STATE"), *(row for plugin in mustered.plugins for row in _states(plugin, outcomes))]
+    _print("".join(f"{name:<16} {version:<12} {driver:<12} {state}\n" for name, version, driver, state in rows).encode())
+    complaints = [f"plugin {plugin.name}: {plugin.error}" for plugin in mustered.plugins if plugin.error]
+    complaints += [
+        f"driver {one.driver}: {one.failure.reason}: {one.failure.text}"
+        for one in outcomes.values()
+        if one.failure is not None and one.failure.reason != "absent"
     ]
-    _print("".join(f"{name:<16} {version:<12} {drivers}\n" for name, version, drivers in rows).encode())
-    refused = [plugin for plugin in plugins if plugin.error]
-    for plugin in refused:
-        _complain(f"plugin {plugin.name}: {plugin.error}", 1)
-    return 1 if refused else 0
+    for complaint in complaints:
+        _complain(complaint, 1)
+    return 1 if complaints else 0
+
+
+def _states(plugin: Plugin, outcomes: Mapping[str, Outcome]) -> Iterable[tuple[str, str, str, str]]:
+    if plugin.error:
+        yield plugin.name, plugin.version, "-", "refused"
+    for driver in plugin.drivers:
+        yield plugin.name, plugin.version, driver, _state(outcomes.get(driver))
+
+
+def _state(outcome: Outcome | None) -> str:
+    if outcome is None:
+        return "left alone"
+    return outcome.failure.reason if outcome.failure is not None else f"answers: {len(outcome.reports)}"

@@ -6,31 +6,47 @@ bounds), files over `LIMIT` bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from domcaps_exporter.durations import seconds
 from domcaps_exporter.errors import DomcapsError, SettingError
 from domcaps_exporter.metrics import Options
 
 LIMIT = 1 << 20
 """Bytes; far beyond any honest file."""
 
-TOP = ("drivers", "metrics")
+TOP = ("drivers", "metrics", "targets")
 """The keys that the file may have."""
 
 METRICS = ("blockers", "model_versions")
 """The switches in the section `metrics`: `metrics.Options`."""
 
 
+_TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
+"""What a target may be called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One target: its URI, how long it may take in seconds (None: as long as any probe), and its driver's settings, raw."""
+
+    uri: str
+    timeout: float | None = None
+    section: Mapping[str, object] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the file says: the sections per driver, raw, and what to show besides the usual."""
+    """What the file says: the sections per driver, raw, what to show besides the usual, and what /probe may ask."""
 
     drivers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     metrics: Options = field(default_factory=Options)
+    targets: Mapping[str, Wish] = field(default_factory=dict)
 
 
 class ConfigError(DomcapsError):
@@ -46,13 +62,37 @@ def load(file: Path) -> Config:
     Raises:
         ConfigError: the file cannot be read, is not YAML, or says something it may not.
     """
-    top = _mapping(file, "the file", _parsed(file, _bytes(file)))
+    top = _mapping(file, "the file", parsed(file, read(file), _Strict))
     for key in top:
         if key not in TOP:
             raise ConfigError(file, f"{key}: no such key; allowed: {', '.join(TOP)}")
     sections = _mapping(file, "drivers", top.get("drivers"))
     drivers = {name: _mapping(file, f"drivers.{name}", section) for name, section in sections.items()}
-    return Config(drivers, _options(file, _mapping(file, "metrics", top.get("metrics"))))
+    options = _options(file, _mapping(file, "metrics", top.get("metrics")))
+    targets = _mapping(file, "targets", top.get("targets"))
+    return Config(drivers, options, {name: _wish(file, name, found) for name, found in targets.items()})
+
+
+def _wish(file: Path, name: str, found: object) -> Wish:
+    where = f"targets.{name}"
+    if not _TARGET.fullmatch(name):
+        raise ConfigError(file, f"{where}: expected a name of letters, digits, points, colons and hyphens")
+    section = _mapping(file, where, found)
+    uri, timeout = section.pop("uri", None), section.pop("timeout", None)
+    if not isinstance(uri, str):
+        raise ConfigError(file, f"{where}.uri: found {_shown(uri)}, expected a libvirt URI such as qemu+ssh://host/system")
+    if "uris" in section:
+        raise ConfigError(file, f"{where}.uris: a target has one uri")
+    return Wish(uri, None if timeout is None else _seconds(file, f"{where}.timeout", timeout), section)
+
+
+def _seconds(file: Path, key: str, found: object) -> float:
+    if isinstance(found, bool) or not isinstance(found, str | int | float):
+        raise ConfigError(file, f"{key}: found {_shown(found)}, expected a time such as 10s")
+    try:
+        return seconds(str(found))
+    except ValueError as error:
+        raise ConfigError(file, f"{key}: {error}") from error
 
 
 def _options(file: Path, section: Mapping[str, object]) -> Options:
@@ -82,7 +122,12 @@ def located(file: Path | None, driver: str, error: SettingError) -> ConfigError:
     return ConfigError(file, f"drivers.{driver}.{error.key}: {error.message}")
 
 
-def _bytes(file: Path) -> bytes:
+def read(file: Path) -> bytes:
+    """A small file's bytes.
+
+    Raises:
+        ConfigError: there are none to be had, or too many.
+    """
     try:
         with file.open("rb") as stream:
             data = stream.read(LIMIT + 1)
@@ -93,9 +138,14 @@ def _bytes(file: Path) -> bytes:
     return data
 
 
-def _parsed(file: Path, data: bytes) -> object:
+def parsed(file: Path, data: bytes, loader: type[Unrepeated]) -> object:
+    """The file's one YAML document.
+
+    Raises:
+        ConfigError: it is none, or repeats a key.
+    """
     try:
-        return yaml.load(data, _Strict)  # noqa: S506  a SafeLoader that refuses more
+        return yaml.load(data, loader)  # noqa: S506  a SafeLoader that refuses more
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ConfigError(file, f"{where}{error.problem or error.context}") from error
@@ -122,14 +172,8 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class _Strict(yaml.SafeLoader):
-    """SafeLoader that refuses repeated keys and aliases."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs left it out
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", mark)
-        return super().compose_node(parent, index)
+class Unrepeated(yaml.SafeLoader):
+    """SafeLoader that refuses repeated keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen = set()
@@ -140,3 +184,13 @@ class _Strict(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+class _Strict(Unrepeated):
+    """It refuses aliases as well."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs left it out
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", mark)
+        return super().compose_node(parent, index)

@@ -17,6 +17,8 @@ from lxml import etree
 from domcaps_exporter.errors import DocumentError
 from domcaps_exporter.model import Cpu, CpuFeature, CpuMode, CpuModel, Document, Element, Enum, HostModel
 
+__all__ = ["DocumentError", "numbers", "read", "walk", "write"]
+
 ROOT = "domainCapabilities"
 MAX_BYTES = 16 << 20
 MAX_TAGS = 1 << 18

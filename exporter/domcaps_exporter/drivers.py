@@ -6,7 +6,7 @@ its results are counted out inside one `try`: whatever it does wrong costs only 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
@@ -43,11 +43,35 @@ def installed() -> tuple[EntryPoint, ...]:
     """The entry points of the group `domcaps`, each once (an editable install may list one twice), this project's own first."""
     found = dict.fromkeys(entry_points(group=PROJECT))
     once = {(point.name, point.value): point for point in reversed(found)}
-    return tuple(sorted(once.values(), key=lambda point: (_distribution(point) != _OURS, point.name, point.value)))
+    return tuple(sorted(once.values(), key=lambda point: (not is_ours(point), point.name, point.value)))
 
 
-def muster(settings: Settings, entry_points: Iterable[EntryPoint]) -> Mustered:
-    """Load every plugin and ask it for its drivers. A name belongs to the plugin that came first.
+def is_ours(point: EntryPoint) -> bool:
+    """Does this project bring it itself?"""
+    return _distribution(point) == _OURS
+
+
+def brought(point: EntryPoint, settings: Settings) -> tuple[Driver, ...]:
+    """Load one plugin, and ask it for its drivers.
+
+    Raises:
+        SettingError: a setting of its own means nothing.
+        PluginError: anything else.
+    """
+    try:
+        return checked_drivers(point.name, _asked(point, settings))
+    except (SettingError, PluginError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginLoadError(point.name, f"{type(error).__name__}: {words_of(error)}") from error
+
+
+def muster(
+    settings: Settings,
+    entry_points: Iterable[EntryPoint],
+    load: Callable[[EntryPoint, Settings], tuple[Driver, ...]] = brought,
+) -> Mustered:
+    """Every plugin's drivers, each as `load` brings them. A name belongs to the plugin that came first.
 
     Raises:
         SettingError: a plugin found a setting of its own that means nothing.
@@ -57,24 +81,15 @@ def muster(settings: Settings, entry_points: Iterable[EntryPoint]) -> Mustered:
     plugins: list[Plugin] = []
     for point in entry_points:
         try:
-            brought = _brought(point, settings)
-            _insist_on_new_names(point, brought, owners)
+            loaded = load(point, settings)
+            _insist_on_new_names(point, loaded, owners)
         except PluginError as error:
             plugins.append(Plugin(point.name, _version(point), error.message))
             continue
-        owners |= {driver.name: point.name for driver in brought}
-        drivers += brought
-        plugins.append(Plugin(point.name, _version(point), None, tuple(driver.name for driver in brought)))
+        owners |= {driver.name: point.name for driver in loaded}
+        drivers += loaded
+        plugins.append(Plugin(point.name, _version(point), None, tuple(driver.name for driver in loaded)))
     return Mustered(tuple(drivers), tuple(plugins))
-
-
-def _brought(point: EntryPoint, settings: Settings) -> tuple[Driver, ...]:
-    try:
-        return checked_drivers(point.name, _asked(point, settings))
-    except (SettingError, PluginError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise PluginLoadError(point.name, f"{type(error).__name__}: {words_of(error)}") from error
 
 
 def _asked(point: EntryPoint, settings: Settings) -> object:
@@ -91,8 +106,8 @@ def _asked(point: EntryPoint, settings: Settings) -> object:
     return answers[0]
 
 
-def _insist_on_new_names(point: EntryPoint, brought: Iterable[Driver], owners: dict[str, str]) -> None:
-    for driver in brought:
+def _insist_on_new_names(point: EntryPoint, loaded: Iterable[Driver], owners: dict[str, str]) -> None:
+    for driver in loaded:
         if driver.name in owners:
             earlier = owners[driver.name]
             raise ContractError(point.name, f"{point.name} brings the driver {driver.name!r}, which {earlier} has brought already")

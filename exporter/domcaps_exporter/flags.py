@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from domcaps_exporter.config import Config
+from domcaps_exporter.durations import seconds
 from domcaps_exporter.errors import DomcapsError
 from domcaps_exporter.log import FORMATS, LEVELS
 
@@ -21,7 +22,6 @@ COMMANDS = {"serve": (), "show": (), "record": ("DRIVER", "DIR"), "drivers": ()}
 """Command -> what stands after it."""
 
 _DRIVER_FLAG = re.compile(r"--(no-)?driver\.([a-z][a-z0-9_]*)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DESCRIPTION = """\
 What this host's hypervisors can give a guest: libvirt's domain capabilities,
 without libvirt, and why something is missing.
@@ -154,12 +154,10 @@ def _add_web_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _duration(text: str) -> float:
-    """Seconds in `5`, `5s`, `500ms`, `1m`."""
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)?", text)
-    seconds = float(match[1]) * _SECONDS[match[2] or "s"] if match else 0.0
-    if not 0 < seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"found {text!r}; expected a time of at most 1h, such as 5s, 500ms or 1m")
-    return seconds
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:
@@ -182,6 +180,6 @@ def _address(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    if not re.fullmatch(r"/|(/[A-Za-z0-9._~-]+)+", text) or re.match("/(documents|-)(/|$)", text):
+    if not re.fullmatch(r"/|(/[A-Za-z0-9._~-]+)+", text) or re.match("/(documents|probe|-)(/|$)", text):
         raise argparse.ArgumentTypeError(f"found {text!r}; expected a path that nothing else has, such as /metrics")
     return text

@@ -1,7 +1,8 @@
 """The host that probes ask: files, the kernel, the processor and programs, each question answered or refused by the deadline.
 
 `--path.rootfs`, `--path.procfs` and `--path.sysfs` move the files that are looked at: read, list, exists, stat, resolve, access and
-cpu. Programs and the device nodes that programs use are the exporter's own: exec, which, program, run, kvm and `launch` don't move.
+cpu. Programs and the device nodes that programs use are the exporter's own: exec, which, program, run, said, kvm and `launch`
+don't move.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class RealHost:
             "cpuid": processor.cpuid,
             "kvm": kvm,
             "run": self._run,
+            "said": self._said,
         }
 
     @property
@@ -101,6 +103,9 @@ class RealHost:
 
     def _run(self, *argv: str) -> Answer:
         return children.run(argv, self._deadline)
+
+    def _said(self, *argv: str) -> Answer:
+        return children.say(argv, self._deadline)
 
 
 def executable(path: str) -> Answer:

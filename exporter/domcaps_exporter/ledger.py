@@ -52,10 +52,14 @@ class Ledger:
 
     def families(self, drivers: Container[str]) -> Iterator[Metric]:
         """The exporter's own families; of the drivers those in `drivers`."""
+        yield from self.probes(drivers)
+        yield from self._constant
+
+    def probes(self, drivers: Container[str]) -> Iterator[Metric]:
+        """How the probes of these drivers went."""
         records = {driver: record for driver, record in self._records.items() if driver in drivers}
         yield from _of_probes({driver: record for driver, record in records.items() if record.last is not None})
         yield _of_failures(records)
-        yield from self._constant
 
     def process(self) -> Iterable[Metric]:
         """prometheus_client's families about this process and its Python."""

@@ -1,7 +1,8 @@
 """May a user open a file? Mode bits, groups and POSIX ACLs, as the kernel weighs them; reads what it needs, opens nothing.
 
 Limits: the search permission of the folders above, read-only mounts and security modules are not looked at, except for the
-exporter's own user, for whom the kernel itself is asked. Users and groups are those of the exporter's own system.
+exporter's own user, for whom the kernel itself is asked. ACLs are looked at on Linux only. Users and groups are those of the
+exporter's own system.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import os
 import pwd
 import stat
 import struct
+import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
 _BITS = {"r": 4, "w": 2, "rw": 6}
 _ACL = "system.posix_acl_access"
-_NO_ACL = (errno.ENODATA, errno.EOPNOTSUPP)
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 
 
@@ -78,14 +79,23 @@ def read_acl(data: bytes) -> tuple[Entry, ...]:
 
 def _entries(path: str, found: os.stat_result) -> tuple[Entry, ...]:
     """The file's ACL, or its mode in the form of one. Linux ignores an ACL whose mask (the mode's group bits) is empty."""
-    try:
-        if found.st_mode & stat.S_IRWXG:
-            return read_acl(os.getxattr(path, _ACL))
-    except OSError as error:
-        if error.errno not in _NO_ACL:
-            raise
+    acl = _acl(path) if found.st_mode & stat.S_IRWXG else None
+    if acl is not None:
+        return read_acl(acl)
     owner, group, other = found.st_mode >> 6 & 7, found.st_mode >> 3 & 7, found.st_mode & 7
     return Entry(_USER_OBJ, owner, 0), Entry(_GROUP_OBJ, group, 0), Entry(_OTHER, other, 0)
+
+
+def _acl(path: str) -> bytes | None:
+    """The file's ACL as Linux keeps it; None where it has none, or the system is another."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        return os.getxattr(path, _ACL)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return None
+        raise
 
 
 def _granted(acl: tuple[Entry, ...], found: os.stat_result, person: Person, wanted: int) -> bool:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from domcaps_exporter.contract import checked_facts, checked_reports, words_of
-from domcaps_exporter.errors import ContractError, ProbeError
+from domcaps_exporter.errors import ContractError, DomcapsError, ProbeError
 from domcaps_exporter.model import REASONS, Driver, Facts, Failure, Host, Outcome, Report
 
 _LOG = logging.getLogger(__name__)
@@ -26,6 +26,14 @@ class _Flight:
 
     started: float
     landing: Future[Outcome]
+
+
+class FailedApart(DomcapsError):
+    """A driver in a process of its own failed there, or its process did: what became of it is said already."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
 
 
 class Watch:
@@ -141,6 +149,8 @@ class Watch:
 
 def failure_of(problem: BaseException) -> Failure:
     """The one reason, of the closed list, and the words for a person."""
+    if isinstance(problem, FailedApart):
+        return problem.failure
     if isinstance(problem, ContractError):
         return Failure("contract", problem.message)
     if isinstance(problem, ProbeError) and problem.reason in REASONS and problem.reason != "crashed":

@@ -97,10 +97,11 @@ class Service:
             for future in awaited.values():
                 future.cancel()
 
-    def metrics(self, outcomes: Sequence[Outcome], wanted: Format, gzip: bool) -> bytes:
-        """The exposition of a scrape."""
+    def metrics(self, outcomes: Sequence[Outcome], wanted: Format, gzip: bool, *, process: bool = True) -> bytes:
+        """The exposition of a scrape; `process`: also what is about the exporter rather than about the drivers asked."""
         drivers = frozenset(outcome.driver for outcome in outcomes)
-        tail = Part((*self._ledger.families(drivers), *self._ledger.process()))
+        whole = (*self._ledger.families(drivers), *self._ledger.process()) if process else self._ledger.probes(drivers)
+        tail = Part(whole)
         return (gzipped if gzip else plain)(self.body(outcomes), tail, wanted)
 
     def body(self, outcomes: Sequence[Outcome]) -> Part:

@@ -30,6 +30,23 @@ def values(report: Report) -> dict[Key, Truth]:
     return _merged(_listed(report.told)) | _merged(judged)
 
 
+def listed(report: Report) -> Iterator[Key]:
+    """The enum values that the document names, whatever the verdict on them."""
+    return (key for key, _ in _listed(report.told))
+
+
+def lists(report: Report) -> Iterator[tuple[str, str]]:
+    """The document's enums, empty ones too, as (element, enum); the CPU models are one, and the CPU modes are none.
+
+    A mode says itself whether it is supported; one that is not there is one of which nobody knows.
+    """
+    yield from ((element.name, enum.name) for element in _walked(report.told) for enum in element.enums)
+    for mode in report.told.cpu.modes if report.told is not None and report.told.cpu is not None else ():
+        yield from (("cpu", enum.name) for enum in mode.enums)
+        if mode.name == "custom":
+            yield "cpu", "model"
+
+
 def elements(report: Report) -> dict[str, Truth]:
     """Every element's truth: the driver's verdict, else its `supported` attribute in the document."""
     shown = ((element.name, element.supported) for element in _walked(report.told) if element.supported is not None)

@@ -17,9 +17,10 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 
 from domcaps_exporter import page
-from domcaps_exporter.exposition import accepts_gzip, negotiate
+from domcaps_exporter.exposition import Format, accepts_gzip, negotiate
 from domcaps_exporter.model import Outcome
 from domcaps_exporter.service import Entry, Service, catalogue
+from domcaps_exporter.targets import Target
 
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -38,9 +39,10 @@ _FAREWELL = 0.25
 class _Site:
     """The handlers of one service."""
 
-    def __init__(self, service: Service, telemetry_path: str) -> None:
+    def __init__(self, service: Service, telemetry_path: str, targets: Mapping[str, Target]) -> None:
         self._service = service
         self._telemetry_path = telemetry_path
+        self._targets = targets
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[_plainly])
@@ -50,17 +52,19 @@ class _Site:
             app.router.add_get("/", self.page)
         app.router.add_get("/documents", self.documents)
         app.router.add_get("/documents/{id}.xml", self.document)
+        app.router.add_get("/probe", self.probe)
         app.router.add_get("/-/healthy", _answering("Healthy\n"))
         app.router.add_get("/-/ready", _answering("Ready\n"))
         return app
 
     async def metrics(self, request: web.Request) -> web.Response:
-        wanted, gzip = negotiate(_header(request, "Accept")), accepts_gzip(_header(request, "Accept-Encoding"))
         outcomes = await self._service.scrape(_patience(request), self._collected(request))
-        headers = {"Content-Type": wanted.content_type, "Vary": "Accept, Accept-Encoding"}
-        if gzip:
-            headers["Content-Encoding"] = "gzip"
-        return web.Response(body=self._service.metrics(outcomes, wanted, gzip), headers=headers)
+        return _exposition(request, lambda wanted, gzip: self._service.metrics(outcomes, wanted, gzip))
+
+    async def probe(self, request: web.Request) -> web.Response:
+        target = self._target(request)
+        outcomes = await target.probe(_patience(request))
+        return _exposition(request, lambda wanted, gzip: target.metrics(outcomes, wanted, gzip))
 
     async def page(self, request: web.Request) -> web.Response:
         outcomes = await self._service.scrape(_patience(request))
@@ -85,6 +89,25 @@ class _Site:
         if not names <= frozenset(self._service.drivers):
             raise web.HTTPBadRequest(text=f"collect[] takes these drivers: {', '.join(self._service.drivers)}")
         return names or None
+
+    def _target(self, request: web.Request) -> Target:
+        """The one that is named. What it may name is in the configuration only: a URI from the network is never opened."""
+        names = request.query.getall("target", ())
+        if len(names) != 1:
+            raise web.HTTPBadRequest(text="one target is asked for: /probe?target=NAME, a name under targets: in the configuration")
+        target = self._targets.get(names[0])
+        if target is None:
+            raise web.HTTPBadRequest(text="no such target; their names are under targets: in the configuration")
+        return target
+
+
+def _exposition(request: web.Request, metrics: Callable[[Format, bool], bytes]) -> web.Response:
+    """The metrics as the asker likes them."""
+    wanted, gzip = negotiate(_header(request, "Accept")), accepts_gzip(_header(request, "Accept-Encoding"))
+    headers = {"Content-Type": wanted.content_type, "Vary": "Accept, Accept-Encoding"}
+    if gzip:
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=metrics(wanted, gzip), headers=headers)
 
 
 def _answering(text: str) -> _Handler:
@@ -166,9 +189,14 @@ async def _undressed(_: web.Request, response: web.StreamResponse) -> None:
 
 
 async def serve(
-    service: Service, addresses: Sequence[str], telemetry_path: str, stop: asyncio.Event, ready: Callable[[Sequence[str]], None]
+    service: Service,
+    addresses: Sequence[str],
+    telemetry_path: str,
+    stop: asyncio.Event,
+    ready: Callable[[Sequence[str]], None],
+    targets: Mapping[str, Target] | None = None,
 ) -> None:
-    """Serve until `stop` is set; `ready` is told the addresses to open once all of them can be.
+    """Serve until `stop` is set; `ready` is told the addresses to open once all of them can be. `targets` are those of /probe.
 
     Args:
         addresses: `:19177` (every interface, IPv4 and IPv6), `127.0.0.1:0` (any free port), `[::1]:9100`, `name:9100`.
@@ -177,7 +205,7 @@ async def serve(
         OSError: an address cannot be listened on; the message names it.
     """
     runner = web.AppRunner(
-        _Site(service, telemetry_path).application(),
+        _Site(service, telemetry_path, targets or {}).application(),
         keepalive_timeout=15,
         access_log=None,
         logger=_Requests(_LOG),

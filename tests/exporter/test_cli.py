@@ -257,7 +257,7 @@ def test_a_host_that_refuses_cannot_be_recorded(world: World, tmp_path: Path) ->
 
 def test_plugins_are_listed_with_their_versions_and_drivers(world: World) -> None:
     done = world.run("drivers")
-    assert re.search(r"^acme +1\.5 +acme$", done.out, re.MULTILINE)
+    assert re.search(r"^acme +1\.5 +acme +answers: 1$", done.out, re.MULTILINE)
     assert (done.code, done.err) == (0, "")
 
 
@@ -265,7 +265,7 @@ def test_a_refused_plugin_is_named_and_costs_only_itself(world: World) -> None:
     install(world.folder, "broken", "import no_such_module\n")
     listed = world.run("drivers")
     assert listed.code == 1
-    assert re.search(r"^broken +1\.5 +-$", listed.out, re.MULTILINE)
+    assert re.search(r"^broken +1\.5 +- +refused$", listed.out, re.MULTILINE)
     assert listed.err.startswith("domcaps-exporter: error: plugin broken: ModuleNotFoundError")
     assert world.run("show", "--no-driver.broken", world.configure("drivers: {broken: {a: 1}}\n")).code == 0
 

@@ -1,5 +1,6 @@
 """Every kind of question, asked of the machine that the tests run on."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -10,7 +11,23 @@ from domcaps_exporter.errors import ProbeTimeout
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.model import ABSENT, Answer, Host, Question, Refusal, question
 
-KINDS = ("read", "list", "exists", "stat", "exec", "which", "resolve", "access", "env", "uname", "cpu", "cpuid", "kvm", "run")
+KINDS = (
+    "read",
+    "list",
+    "exists",
+    "stat",
+    "exec",
+    "which",
+    "resolve",
+    "access",
+    "env",
+    "uname",
+    "cpu",
+    "cpuid",
+    "kvm",
+    "run",
+    "said",
+)
 
 
 @pytest.fixture
@@ -164,6 +181,24 @@ def test_programs_are_run(host: Host) -> None:
     assert host.ask(question("run", "/no/such/program")) == ABSENT
     assert host.ask(question("run", "/etc/passwd")) == Refusal("denied", "Permission denied")
     assert why(host.ask(question("run", "false"))) == "error"
+
+
+def test_a_program_that_fails_is_heard_all_the_same(host: Host) -> None:
+    assert heard(host, "echo list; echo complaint >&2; exit 4") == {"status": 4, "stdout": "list\n", "stderr": "complaint"}
+    assert heard(host, "kill -9 $$") == {"status": -9, "stdout": "", "stderr": ""}
+    assert heard(host, r"printf '\377'")["stdout"] == r"\xff"
+    assert host.ask(question("said", "/no/such/program")) == ABSENT
+
+
+def test_a_usage_of_thousands_of_bytes_is_heard_whole(host: Host) -> None:
+    assert len(str(heard(host, "yes usage | head -c 60000 >&2")["stderr"])) > 59000
+
+
+def heard(host: Host, script: str) -> dict[str, object]:
+    answer = host.ask(question("said", "sh", "-c", script))
+    assert isinstance(answer, bytes)
+    told: dict[str, object] = json.loads(answer)
+    return told
 
 
 @pytest.mark.parametrize("arguments", [(), ("\0",), ("relative",), ("\ud800",), ("a", "b", "c", "d", "e"), ("",)])

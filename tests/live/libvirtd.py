@@ -99,8 +99,10 @@ class Libvirt:
 
 
 @contextmanager
-def private() -> Iterator[Libvirt]:
+def private(path: str = _PATH) -> Iterator[Libvirt]:
     """A libvirtd with an empty cache, ready to be asked. Afterwards it and all its QEMUs are gone.
+
+    It finds libvirtd, its emulators and the programs that make its directories in `path`.
 
     Raises:
         NotStarted: it does not get ready.
@@ -111,7 +113,7 @@ def private() -> Iterator[Libvirt]:
         reaped = [sys.executable, REAPER, *libvirtd]
         said = folder / "said"
         with said.open("wb") as out:
-            environment = _environment(_session(folder))
+            environment = _environment({"PATH": path, **_session(folder)})
             process = subprocess.Popen(
                 [*_elsewhere(folder), *reaped], env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )

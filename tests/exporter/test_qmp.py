@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domcaps_exporter import ProbeError, ProbeRefused, ProbeTimeout, UnreadableAnswer
-from domcaps_qemu.qmp import REPLY_LIMIT, Monitor, command, exchange
+from domcaps_exporter.qmp import REPLY_LIMIT, Monitor, command, exchange
 
 GREETING = b'{"QMP": {"version": {}, "capabilities": []}}\r\n'
 AGREED = b'{"return": {}}\r\n'

@@ -1,0 +1,154 @@
+"""One kind of guest on the page: its facts, its matrix with the reasons, its processor, its firmware. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from domcaps_exporter import cpu_panel
+from domcaps_exporter.markup import folded, items, link, table, text
+from domcaps_exporter.matrix import Lack, Matrix, Row
+from domcaps_exporter.model import MachineType, Report, Truth, Unmet
+from domcaps_exporter.reasons import sentence
+from domcaps_exporter.truths import fingerprint, loaders
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A report on the page: where it stands there (`anchor`), and its document's id; None where libvirt would give no document."""
+
+    anchor: str
+    driver: str
+    report: Report
+    matrix: Matrix
+    document: str | None
+
+    @property
+    def title(self) -> str:
+        guest = self.report.identity
+        return " ".join(word for word in (self.driver, guest.arch, guest.machine, guest.virttype) if word)
+
+
+def render(panel: Panel, *, unfolded: bool) -> str:
+    """The panel; of a guest that cannot run, why not, and nothing else."""
+    report = panel.report
+    runs = report.guest.supported is not False
+    parts = [_alarm(report) if not runs else "", _facts(panel)]
+    if runs:
+        parts += [_matrix(panel.matrix.rows), _foreign(panel.matrix.foreign), cpu_panel.render(report)]
+        parts += [_firmware(loaders(report)), _machines(report.machine_types)]
+    parts.append(_notes(report.notes))
+    heading = f"<h2>{text(panel.title)}</h2> {can_run(report.guest.supported)}"
+    return folded(heading, f'<div id="{panel.anchor}">{"".join(parts)}</div>', unfolded=unfolded, kind="document")
+
+
+def can_run(truth: Truth) -> str:
+    """In words and colour."""
+    words = {True: ("yes", "✓ runs"), False: ("no", "✗ cannot run"), None: ("unsure", "? nobody knows")}
+    kind, shown = words[truth]
+    return f'<b class="{kind}">{shown}</b>'
+
+
+def _alarm(report: Report) -> str:
+    return f'<div class="alarm">Such a guest cannot run here:{_reasons(report.guest.unmet) or " no reason is given."}</div>'
+
+
+def _facts(panel: Panel) -> str:
+    report, guest = panel.report, panel.report.identity
+    most = report.told.vcpus_max if report.told is not None else None
+    facts = (
+        ("Emulator", f"<code>{text(guest.emulator)}</code>" if guest.emulator else ""),
+        ("Version", text(report.version)),
+        ("Machine", text(report.canonical) + (" (deprecated)" if report.deprecated else "")),
+        ("Most vCPUs", "" if most is None else str(most)),
+        ("Source", text(report.source) if report.source != "native" else ""),
+        ("Fingerprint", f"<code>{fingerprint(report)}</code>"),
+        ("libvirt's answer", link(f"/documents/{panel.document}.xml", "XML") if panel.document else ""),
+    )
+    return f"<dl>{''.join(f'<div><dt>{name}</dt><dd>{shown}</dd></div>' for name, shown in facts if shown)}</dl>\n"
+
+
+# ---- the matrix --------------------------------------------------------------------------------------------------------------
+
+
+def _matrix(rows: Iterable[Row]) -> str:
+    shown = ((_place(row), f'<div class="cells">{"".join(_cells(row))}</div>') for row in rows)
+    caption = "✓ a guest can have it; ✗ it cannot, and why; ? nobody knows"
+    return table(caption, ("Element and choice", "Values"), shown, "matrix")
+
+
+def _place(row: Row) -> str:
+    if not row.element:
+        return "elements<small>as a whole</small>"
+    return f"{text(row.element)}<small>{text(row.enum) or 'numbers'}</small>"
+
+
+def _cells(row: Row) -> Iterator[str]:
+    there = items("have", "available", map(text, row.have), "✓") + items("unknown", "nobody knows", map(text, row.unknown), "?")
+    if there:
+        yield f"<div>{there}</div>"
+    if row.lack:
+        yield f'<ul class="lack" role="list" aria-label="missing">{"".join(map(_lack, row.lack))}</ul>'
+
+
+def _lack(lack: Lack) -> str:
+    names = " ".join(f'<b><i aria-hidden="true">✗</i> {text(value)}</b>' for value in lack.values)
+    return f"<li>{names}{_reasons(lack.unmet)}</li>"
+
+
+def _reasons(unmet: Iterable[Unmet]) -> str:
+    shown = "".join(f"<li>{text(sentence(one.prerequisite))}{_aside(one)}</li>" for one in unmet)
+    return f'<ul class="reasons">{shown}</ul>' if shown else ""
+
+
+def _aside(unmet: Unmet) -> str:
+    return " <small>(libvirt does not look)</small>" if unmet.libvirt == "accepts" else ""
+
+
+def _foreign(rows: Iterable[Row]) -> str:
+    shown = [(_place(row), " ".join(map(_lack_briefly, row.lack))) for row in rows]
+    count = sum(row.missing for row in rows)
+    heads = ("Element and choice", "Values")
+    return (
+        folded(f"Only for other machines or architectures: {count}", table("Nothing is wrong here", heads, shown)) if count else ""
+    )
+
+
+def _lack_briefly(lack: Lack) -> str:
+    why = "; ".join(sentence(one.prerequisite) for one in lack.unmet)
+    return f'{text(", ".join(lack.values))} <small class="soft">({text(why)})</small>'
+
+
+# ---- the rest ----------------------------------------------------------------------------------------------------------------
+
+
+def _firmware(files: dict[str, bool]) -> str:
+    if not files:
+        return ""
+    there = sum(files.values())
+    rows = ((f"<code>{text(path)}</code>", _there(present)) for path, present in files.items())
+    listed = table("The files that firmware descriptors or libvirt name", ("File", "On this host"), rows)
+    return folded(f"Firmware: {there} of {len(files)} files there", listed, unfolded=there < len(files))
+
+
+def _there(present: bool) -> str:
+    return '<b class="yes">✓ there</b>' if present else '<b class="no">✗ missing</b>'
+
+
+def _machines(machines: Iterable[MachineType]) -> str:
+    rows = [
+        (
+            text(one.machine),
+            text(one.alias),
+            "" if one.vcpus_max is None else str(one.vcpus_max),
+            "deprecated" if one.deprecated else "",
+        )
+        for one in machines
+    ]
+    heads = ("Machine", "Also called", "Most vCPUs", "State")
+    return folded(f"Machine types: {len(rows)}", table("All that the emulator offers", heads, rows)) if rows else ""
+
+
+def _notes(notes: Iterable[str]) -> str:
+    shown = "".join(f"<li>{text(note)}</li>" for note in notes)
+    return f'<h3>What could not be found out</h3><ul class="reasons">{shown}</ul>' if shown else ""

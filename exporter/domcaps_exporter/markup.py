@@ -1,0 +1,39 @@
+"""The few HTML words that the page is made of; what comes from elsewhere goes through `text`, all else is HTML already. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from urllib.parse import quote
+
+
+def text(words: str | None) -> str:
+    """Escaped, and without what UTF-8 cannot carry."""
+    return escape((words or "").encode("utf-8", "backslashreplace").decode())
+
+
+def link(address: str, words: str) -> str:
+    """A link within this server; `address` is a path, quoted here."""
+    return f'<a href="{escape(quote(address))}">{text(words)}</a>'
+
+
+def items(kind: str, label: str, marked: Iterable[str], mark: str) -> str:
+    """A list of chips, each with its mark, so that nothing is told by colour alone; empty where there is none."""
+    shown = "".join(f'<li><i aria-hidden="true">{mark}</i> {item}</li>' for item in marked)
+    return f'<ul class="{kind}" role="list" aria-label="{escape(label)}">{shown}</ul>' if shown else ""
+
+
+def table(caption: str, heads: Iterable[str], rows: Iterable[tuple[str, ...]], kind: str = "") -> str:
+    """A table whose first column names its rows; all cells are HTML already."""
+    head = "".join(f'<th scope="col">{escape(words)}</th>' for words in heads)
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>\n' for first, *rest in rows
+    )
+    opening = f'<table class="{kind}">' if kind else "<table>"
+    return f"{opening}<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>\n"
+
+
+def folded(summary: str, content: str, *, unfolded: bool = False, kind: str = "") -> str:
+    """What is there for those who want to see it; `summary` is HTML already."""
+    opening = "<details" + (f' class="{kind}"' if kind else "") + (" open>" if unfolded else ">")
+    return f"{opening}<summary>{summary}</summary>\n{content}</details>\n"

@@ -1,0 +1,233 @@
+"""What a driver's guests could have before, and what became of it. Pure.
+
+A thing is *lost* where a guest could have it and now definitely cannot. So nothing is lost that never was a yes, nothing that nobody
+knows of any more, nothing by a probe that failed, and nothing but the guest itself while such a guest cannot run at all.
+
+A kind of guest that a driver's answer no longer has is
+
+- forgotten, where its emulator is gone and another one serves the same architecture and virttype;
+- **gone**, where its emulator is gone and none does, or where the whole hypervisor is (`absent`, the one failure that is an
+  answer): that guest is lost;
+- **withdrawn**, where the emulator is still there: nobody asks for such guests any more. Its losses are not told, and come back
+  with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, TypeAlias
+
+from domcaps_exporter.claims import GUEST, MODEL, Claims, claims
+from domcaps_exporter.model import Identity, Outcome, Report, Truth
+from domcaps_exporter.truths import Key, models, unmet
+
+Presence: TypeAlias = Literal["reported", "withdrawn", "gone"]
+Direction: TypeAlias = Literal["lost", "gained"]
+
+LIMIT = 50_000
+"""Things that are remembered at most; a document has some hundred."""
+
+
+class Trace(NamedTuple):
+    """What is remembered of one thing.
+
+    `held`: can a guest have it, when last known (None: it was only ever named); `lost`: since when it is missed, in seconds since the
+    epoch; `listed`: a document named it, so that it can vanish.
+    """
+
+    held: Truth
+    lost: float | None = None
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """One kind of guest. `since` is when it ceased to be reported, in seconds since the epoch."""
+
+    traces: Mapping[Key, Trace]
+    presence: Presence = "reported"
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One driver's. `changed` is when anything was last lost or gained."""
+
+    guests: Mapping[Identity, Guest] = field(default_factory=dict)
+    changed: float | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(len(guest.traces) for guest in self.guests.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that was lost or gained. `lacks` names what a lost thing lacks, as far as that is known."""
+
+    time: float
+    driver: str
+    identity: Identity
+    key: Key
+    direction: Direction
+    lacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something that is missed."""
+
+    driver: str
+    identity: Identity
+    key: Key
+    since: float
+
+
+def fold(
+    past: Past, outcome: Outcome, there: Callable[[str], bool], room: int = LIMIT
+) -> tuple[Past, tuple[Change, ...]]:
+    """What is remembered after an outcome, and what changed by it; the very same past where that is nothing.
+
+    Args:
+        there: is there a file of this path? Asked of emulators that are no longer reported.
+        room: how many more things may be remembered.
+    """
+    if outcome.failure is not None and outcome.failure.reason != "absent":
+        return past, ()
+    guests = dict(_missing(past, outcome, there))
+    for report in outcome.reports:
+        known = past.guests.get(report.identity)
+        guests[report.identity] = _seen(known, claims(report), outcome.finished, room)
+        room -= len(guests[report.identity].traces) - (len(known.traces) if known is not None else 0)
+    if guests == past.guests:
+        return past, ()
+    changes = tuple(_changes(past.guests, guests, outcome))
+    return Past(guests, outcome.finished if changes else past.changed), changes
+
+
+def kept(past: Past, now: float, retention: float) -> Past:
+    """What is left of it: what has not been reported for `retention` seconds is forgotten."""
+    guests = {one: guest for one, guest in past.guests.items() if guest.presence == "reported" or now < guest.since + retention}
+    return past if len(guests) == len(past.guests) else replace(past, guests=guests)
+
+
+def oldest(past: Past) -> float:
+    """Since when the longest missing guest is not reported; infinity where all are."""
+    return min((guest.since for guest in past.guests.values() if guest.presence != "reported"), default=math.inf)
+
+
+def withdrawn(past: Past, now: float) -> Past:
+    """The same where nobody asks the driver any more."""
+    return replace(past, guests={one: _withdrawn(guest, now) for one, guest in past.guests.items()})
+
+
+def losses(driver: str, past: Past) -> Iterator[Loss]:
+    """What is missed, of all that is asked for."""
+    for identity, guest in past.guests.items():
+        if guest.presence != "withdrawn":
+            yield from (Loss(driver, identity, key, one.lost) for key, one in guest.traces.items() if one.lost is not None)
+
+
+def forgotten(driver: str, past: Past, chosen: Callable[[Loss], bool]) -> tuple[Past, tuple[Loss, ...]]:
+    """The past without the chosen losses, as if those things had never been there; and what they were."""
+    gone: list[Loss] = []
+    guests = {}
+    for identity, guest in past.guests.items():
+        missed = [Loss(driver, identity, key, one.lost) for key, one in guest.traces.items() if one.lost is not None]
+        picked = [loss for loss in missed if chosen(loss)]
+        keys = {loss.key for loss in picked}
+        guests[identity] = replace(guest, traces={key: one for key, one in guest.traces.items() if key not in keys})
+        gone += picked
+    return (replace(past, guests=guests) if gone else past), tuple(gone)
+
+
+# ---- one kind of guest -------------------------------------------------------------------------------------------------------
+
+
+def _seen(known: Guest | None, said: Claims, now: float, room: int) -> Guest:
+    """A guest that is reported, as it is from now on."""
+    traces = dict(known.traces) if known is not None else {}
+    limit = len(traces) + room
+    for key in (*said.truths, *(key for key in traces if key not in said.truths)):
+        old = traces.get(key)
+        listed = key in said.listed or (old is not None and old.listed)
+        truth = said.of(key, listed=listed)
+        if old is not None:
+            traces[key] = _turned(old, truth, now, listed=listed)
+        elif key not in said.aliases and (truth is not None or listed) and len(traces) < limit:
+            traces[key] = Trace(truth, None, listed)
+    guest = Guest(traces)
+    return known if known == guest else guest
+
+
+def _turned(old: Trace, truth: Truth, now: float, *, listed: bool) -> Trace:
+    if truth is None:
+        return old._replace(listed=listed)
+    return Trace(True, None, listed) if truth else Trace(False, now if old.held else old.lost, listed)
+
+
+def _missing(past: Past, outcome: Outcome, there: Callable[[str], bool]) -> Iterator[tuple[Identity, Guest]]:
+    """The guests that are not reported, as they are from now on; without those to forget."""
+    reported = {report.identity for report in outcome.reports}
+    for identity, guest in past.guests.items():
+        if identity in reported:
+            continue
+        if any(_is_at_a_loss(report, identity) for report in outcome.reports):
+            yield identity, guest
+        elif outcome.failure is None and _is_there(identity, outcome, there):
+            yield identity, _withdrawn(guest, outcome.finished)
+        elif not any(_serves(report, identity) for report in outcome.reports):
+            yield identity, _gone(guest, outcome.finished)
+
+
+def _is_at_a_loss(report: Report, identity: Identity) -> bool:
+    """Its emulator did not say enough to know even what guests it has."""
+    return report.identity.emulator == identity.emulator and report.guest.supported is None
+
+
+def _is_there(identity: Identity, outcome: Outcome, there: Callable[[str], bool]) -> bool:
+    return any(report.identity.emulator == identity.emulator for report in outcome.reports) or there(identity.emulator)
+
+
+def _serves(report: Report, identity: Identity) -> bool:
+    other = report.identity
+    return (other.arch, other.virttype) == (identity.arch, identity.virttype) and report.guest.supported is not False
+
+
+def _withdrawn(guest: Guest, now: float) -> Guest:
+    return guest if guest.presence == "withdrawn" else Guest(guest.traces, "withdrawn", now)
+
+
+def _gone(guest: Guest, now: float) -> Guest:
+    """The guest is lost, unless nobody asked for it any more."""
+    if guest.presence != "reported":
+        return guest
+    runs = {GUEST: _turned(guest.traces[GUEST], False, now, listed=False)} if GUEST in guest.traces else {}
+    return Guest({**guest.traces, **runs}, "gone", now)
+
+
+# ---- what changed ------------------------------------------------------------------------------------------------------------
+
+
+def _changes(before: Mapping[Identity, Guest], after: Mapping[Identity, Guest], outcome: Outcome) -> Iterator[Change]:
+    reports = {report.identity: report for report in outcome.reports}
+    for identity, guest in after.items():
+        old = before[identity].traces if identity in before else {}
+        turned = [key for key, one in guest.traces.items() if key in old and {old[key].held, one.held} == {True, False}]
+        reasons = _reasons(reports.get(identity), outcome) if turned else {}
+        for key in turned:
+            direction: Direction = "gained" if guest.traces[key].held else "lost"
+            lacks = reasons.get(key, ()) if direction == "lost" else ()
+            yield Change(outcome.finished, outcome.driver, identity, key, direction, lacks)
+
+
+def _reasons(report: Report | None, outcome: Outcome) -> dict[Key, tuple[str, ...]]:
+    if report is None:
+        return {GUEST: ("hypervisor" if outcome.failure is not None else "emulator",)}
+    reasons: dict[Key, tuple[str, ...]] = {(*MODEL, name): model.blockers for name, model in models(report).items()}
+    for element, enum, value, prerequisite, _ in unmet(report):
+        key = element, enum, value
+        reasons[key] = (*reasons.get(key, ()), prerequisite)
+    return reasons

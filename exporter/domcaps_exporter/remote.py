@@ -1,0 +1,95 @@
+"""What another exporter says of its host: its metrics and documents over HTTP, bounded in bytes and seconds, never led elsewhere.
+
+Talks to the network. What answers may be anything: redirects are not followed, links in answers are not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import aiohttp
+
+from domcaps_exporter.errors import DomcapsError
+
+LIMIT = 16 << 20
+"""Bytes of one answer; a large host's metrics have a tenth of it."""
+
+_DOCUMENTS = 500
+"""How many documents an exporter may have."""
+
+
+class RemoteError(DomcapsError):
+    """An exporter that cannot be read; the message names the address, without a password in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The exposition (text 0.0.4), and per document its five identity labels and its XML."""
+
+    metrics: str
+    documents: tuple[tuple[tuple[str, ...], bytes], ...]
+
+
+LABELS = ("driver", "emulator", "arch", "machine", "virttype")
+
+
+def told(url: str, seconds: float) -> Told:
+    """Everything that the exporter at this address says, in that many seconds.
+
+    Raises:
+        RemoteError: it does not answer in time, or not as an exporter.
+    """
+    try:
+        return asyncio.run(_told(url.rstrip("/"), seconds))
+    except TimeoutError as error:
+        raise RemoteError(f"{shown(url)}: no answer within {seconds:g} s") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise RemoteError(f"{shown(url)}: {error or type(error).__name__}") from error
+
+
+def shown(url: str) -> str:
+    """The address as it may be printed: without name and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+async def _told(url: str, seconds: float) -> Told:
+    async with asyncio.timeout(seconds), aiohttp.ClientSession(auto_decompress=False) as session:
+        metrics = await _fetched(session, f"{url}/metrics", "text/plain; version=0.0.4")
+        listed = await _fetched(session, f"{url}/documents", "application/json")
+        entries = tuple(_entries(listed, shown(f"{url}/documents")))
+        xmls = [await _fetched(session, f"{url}/documents/{quote(name, safe='')}.xml", "application/xml") for name, _ in entries]
+    return Told(metrics.decode("utf-8", "replace"), tuple((labels, xml) for (_, labels), xml in zip(entries, xmls, strict=True)))
+
+
+async def _fetched(session: aiohttp.ClientSession, url: str, accept: str) -> bytes:
+    headers = {"Accept": accept, "Accept-Encoding": "identity"}
+    async with session.get(url, headers=headers, allow_redirects=False) as answer:
+        if answer.status != 200:
+            raise RemoteError(f"{shown(url)}: answered {answer.status}, 200 expected")
+        body = bytearray()
+        async for chunk in answer.content.iter_any():
+            body += chunk
+            if len(body) > LIMIT:
+                raise RemoteError(f"{shown(url)}: more than {LIMIT} bytes")
+        return bytes(body)
+
+
+def _entries(data: bytes, where: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each document's id and labels."""
+    try:
+        listed = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RemoteError(f"{where}: not JSON") from error
+    if not isinstance(listed, list) or len(listed) > _DOCUMENTS:
+        raise RemoteError(f"{where}: an array of at most {_DOCUMENTS} documents was expected")
+    for entry in listed:
+        words = [entry.get(key) for key in ("id", *LABELS)] if isinstance(entry, dict) else []
+        name, *labels = [word for word in words if isinstance(word, str)] or [""]
+        if len(labels) != len(LABELS):
+            raise RemoteError(f"{where}: a document without id or labels")
+        yield name, tuple(labels)

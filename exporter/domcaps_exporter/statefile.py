@@ -1,0 +1,143 @@
+"""The state file: read, replaced as a whole, set aside where it is damaged. It acts on files, and decides nothing.
+
+After a crash at any moment the file is the old one or the new one. Who replaces it keeps its owner and its mode, so that root can
+`forget` in the file of an exporter that is not root's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+from domcaps_exporter.memoir import DamagedError, Memory, decode, encode
+from domcaps_exporter.past import Past
+
+LIMIT = 16 << 20
+"""Bytes."""
+
+_Stamp: TypeAlias = tuple[int, ...] | None
+"""What changes when a file is replaced; None where there is none."""
+
+
+class StateFile:
+    """One exporter's. Its folder must be there; it need not be."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self._stamp: _Stamp = None
+
+    def moved(self) -> bool:
+        """Is it another file than the one that was last read or written here?"""
+        return self._stamp != self._looked()
+
+    def read(self) -> dict[str, Past]:
+        """What it says; nothing where there is no file.
+
+        Raises:
+            DamagedError: it is no state file.
+            OSError: it cannot be read.
+        """
+        self._stamp = self._looked()
+        if self._stamp is None:
+            return {}
+        if not stat.S_ISREG(self.path.stat().st_mode):
+            raise IsADirectoryError(None, "it is not a regular file", str(self.path))
+        with self.path.open("rb") as file:
+            data = file.read(LIMIT + 1)
+        if len(data) > LIMIT:
+            raise DamagedError(f"is larger than {LIMIT} bytes")
+        return decode(data)
+
+    def write(self, memory: Memory) -> None:
+        """Replace it.
+
+        Raises:
+            OSError: it cannot be written, or would be too large.
+        """
+        data = encode(memory)
+        if len(data) > LIMIT:
+            raise OSError(None, f"it would be larger than {LIMIT} bytes", str(self.path))
+        new = self.path.with_name(f"{self.path.name}.new")
+        try:
+            self._write(new, data)
+            new.replace(self.path)
+        except OSError:
+            with suppress(OSError):
+                new.unlink()
+            raise
+        self._flush_folder()
+        self._stamp = self._looked()
+
+    def set_aside(self) -> Path:
+        """Give it another name, under which a person may look at it.
+
+        Raises:
+            OSError: it keeps its name.
+        """
+        aside = self.path.with_name(f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+        self.path.rename(aside)
+        self._stamp = None
+        return aside
+
+    @contextmanager
+    def locked(self, patience: float = 0.0) -> Generator[None]:
+        """Keep everybody else from replacing it; readers need no lock. Waits so many seconds for who has it now.
+
+        Raises:
+            BlockingIOError: somebody else still has it.
+            OSError: there is no folder for it.
+        """
+        until = time.monotonic() + patience
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            while not _locks(folder, last=time.monotonic() >= until):
+                time.sleep(0.01)
+            yield
+        finally:
+            os.close(folder)
+
+    def _write(self, new: Path, data: bytes) -> None:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:  # noqa: PTH123  it is open already
+            self._give_to_its_owner(descriptor)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+
+    def _give_to_its_owner(self, descriptor: int) -> None:
+        with suppress(FileNotFoundError):
+            old, new = self.path.stat(), os.fstat(descriptor)
+            if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+                os.fchown(descriptor, old.st_uid, old.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+    def _flush_folder(self) -> None:
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _looked(self) -> _Stamp:
+        try:
+            found = os.stat(self.path)  # noqa: PTH116  every scrape does
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _locks(folder: int, *, last: bool) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if last:
+            raise
+        return False
+    return True

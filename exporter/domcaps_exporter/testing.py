@@ -1,0 +1,173 @@
+"""For drivers' authors: runs a driver as the exporter does, and says in sentences what it breaks of what it promised.
+
+The whole test of a driver::
+
+    def test_acme_keeps_its_promises() -> None:
+        assert conform(driver, host_of({question("which", "acmevm"): b"/usr/bin/acmevm"})) == []
+
+A driver that ends its process ends the test's as well: the exporter guards itself against that, a test need not.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from domcaps_exporter import parcel, recording
+from domcaps_exporter.contract import checked_drivers, words_of
+from domcaps_exporter.errors import ContractError
+from domcaps_exporter.hearsay import Hosts, Stalled, host_of, this_host
+from domcaps_exporter.model import ABSENT, DENIED, Answer, Driver, Facts, Host, Outcome, Question, Refusal, Report
+from domcaps_exporter.probing import Watch
+from domcaps_exporter.promises import broken, contradicted
+from domcaps_exporter.remains import left_behind, overheard
+
+__all__ = ["Hosts", "conform", "host_of", "this_host"]
+
+GRACE = 1.0
+"""Seconds after its deadline in which a driver must have noticed."""
+
+_HURRY = 0.05
+_BENT = 40
+"""How many of the answers are bent in turn, evenly chosen."""
+_NONSENSE = b"\xff{\x00not what was asked for"
+
+
+def conform(driver: Driver, host: Hosts | None = None, recordings: Iterable[Facts] = (), seconds: float = 30) -> list[str]:
+    """What the driver breaks of what it promised, in sentences; none if it keeps its word as far as could be seen.
+
+    Args:
+        driver: fresh from its hook.
+        host: where it is asked, this machine by default; `host_of` makes one of answers.
+        recordings: facts to describe besides those that are found there (`recording.load(directory)[1]`).
+        seconds: how long a probe may take.
+    """
+    try:
+        checked_drivers(driver.name, [driver])
+    except ContractError as error:
+        return [error.message]
+    faults, found = _probed(driver, host or this_host(), seconds)
+    described = [facts for facts in (found, *recordings) if facts]
+    if not described and not faults:
+        return [f"{driver.name}: there is nothing to ask on this host, and no recording: nothing was seen of it"]
+    faults += [fault for facts in described for fault in _described(driver, facts, seconds)]
+    return list(dict.fromkeys(f"{driver.name}: {fault}" for fault in faults))
+
+
+# ---- probe -------------------------------------------------------------------------------------------------------------------
+
+
+def _probed(driver: Driver, host: Hosts, seconds: float) -> tuple[list[str], Facts | None]:
+    """What its probe breaks, and the facts it found; None where there is nothing to ask."""
+    faults = _dawdling(driver)
+    with left_behind() as remains:
+        first = _outcome(replace(driver, describe=_nothing), host, seconds)
+    faults += [f"its probe leaves {thing} behind" for thing in remains]
+    if first is None:
+        return [*faults, f"its probe had not ended {GRACE:.0f} s after its deadline of {seconds:g} s"], None
+    if first.failure is not None:
+        absent = first.failure.reason == "absent"
+        return faults if absent else [*faults, f"its probe fails: {first.failure.reason}: {first.failure.text}"], None
+    again = _outcome(replace(driver, describe=_nothing), host, seconds)
+    moved = _moved(first.facts, again.facts) if again is not None and again.failure is None else None
+    if moved is None:
+        faults.append("its probe answers once, and not when it is asked again")
+    faults += [f"the host stood still, and yet another probe finds another answer to {question}" for question in moved or ()]
+    return faults, first.facts
+
+
+def _dawdling(driver: Driver) -> list[str]:
+    """Where nothing is answered in time, a probe ends, and says so."""
+    outcome = _outcome(replace(driver, describe=_nothing), lambda deadline: Stalled(deadline, {}), _HURRY)
+    if outcome is None:
+        return [f"its probe goes on for over {GRACE:.0f} s beyond its deadline where the host answers nothing in time"]
+    if outcome.failure is not None and outcome.failure.reason in ("crashed", "contract"):
+        return [f"where the host answers nothing in time, its probe fails: {outcome.failure.reason}: {outcome.failure.text}"]
+    return []
+
+
+def _moved(first: Facts, again: Facts) -> list[Question]:
+    return [question for question in sorted(first.keys() | again.keys()) if first.get(question) != again.get(question)][:3]
+
+
+def _outcome(driver: Driver, host: Hosts, seconds: float) -> Outcome | None:
+    """What becomes of it in the exporter; None where it does not come back."""
+    try:
+        return Watch(driver, host, seconds).join().result(seconds + GRACE)
+    except TimeoutError:
+        return None
+
+
+def _nothing(_facts: Facts) -> tuple[Report, ...]:
+    return ()
+
+
+# ---- describe ----------------------------------------------------------------------------------------------------------------
+
+
+def _described(driver: Driver, facts: Facts, seconds: float) -> Iterator[str]:
+    told = replace(driver, probe=lambda _host: facts)
+    outcome = _outcome(told, host_of({}), seconds)
+    if outcome is None or outcome.failure is not None:
+        why = "it does not end" if outcome is None or outcome.failure is None else outcome.failure.text
+        yield f"its describe fails: {why}"
+        return
+    yield from broken(driver.name, outcome.reports)
+    yield from _impure(driver, facts, outcome.reports)
+    yield from _carried(driver, facts, outcome.reports)
+    yield from _bent(driver, facts, outcome.reports)
+
+
+def _impure(driver: Driver, facts: Facts, reports: Sequence[Report]) -> Iterator[str]:
+    """The same facts mean the same in whatever order, are not changed, and nothing else is looked at."""
+    backwards = MappingProxyType(dict(reversed(list(facts.items()))))
+    try:
+        with overheard() as heard:
+            again = tuple(driver.describe(backwards))
+    except Exception as error:  # noqa: BLE001  the driver's
+        yield f"its describe changes the facts, or depends on their order: {type(error).__name__}: {words_of(error)}"
+        return
+    if again != tuple(reports):
+        yield "its describe says something else of the same facts the second time"
+    yield from (f"its describe is not pure: it does {event}" for event in sorted(heard))
+
+
+def _carried(driver: Driver, facts: Facts, reports: Sequence[Report]) -> Iterator[str]:
+    """Facts survive a recording, and reports the way out of the driver's own process."""
+    with tempfile.TemporaryDirectory() as folder:
+        recording.save(Path(folder) / "recorded", driver.name, facts)
+        _, loaded = recording.load(Path(folder) / "recorded")
+    if loaded != facts or tuple(driver.describe(loaded)) != tuple(reports):
+        yield "a recording of its facts replays to other documents"
+    try:
+        arrived = parcel.reply(parcel.packed(parcel.Understood(tuple(reports))))
+    except Exception as error:  # noqa: BLE001  the driver's values may do anything when they are written
+        yield f"its reports cannot be handed to another process: {words_of(error)}"
+        return
+    if arrived != parcel.Understood(tuple(reports)):
+        yield "its reports are not the same in another process"
+
+
+def _bent(driver: Driver, facts: Facts, reports: Sequence[Report]) -> Iterator[str]:
+    """One answer after the other denied, gone or nonsense: what is not understood is said, and what is not known is no fact."""
+    chosen = sorted(facts)[:: max(1, len(facts) // _BENT)]
+    for question in chosen:
+        for answer in (DENIED, ABSENT, Refusal("error", "bent"), _NONSENSE):
+            outcome = _outcome(replace(driver, probe=_always({**facts, question: answer})), host_of({}), GRACE)
+            if outcome is None:
+                yield f"its describe does not end where {question} is answered with {_word(answer)}"
+            elif outcome.failure is None and answer is DENIED:
+                yield from contradicted(reports, outcome.reports, str(question))
+            elif outcome.failure is not None and outcome.failure.reason in ("crashed", "contract"):
+                yield f"its describe fails where {question} is answered with {_word(answer)}: {outcome.failure.text}"
+
+
+def _always(facts: Facts) -> Callable[[Host], Facts]:
+    return lambda _host: facts
+
+
+def _word(answer: Answer) -> str:
+    return "nonsense" if isinstance(answer, bytes) else f"{answer.why!r}"

@@ -1,0 +1,88 @@
+"""Asks a host's bhyve and its kernel. Nothing here interprets an answer.
+
+bhyve is run three times, once for each list (a bhyve before FreeBSD 12.1 once for each device), makes no guest and needs no rights;
+what it said is remembered while the program stands still. The kernel is asked at every probe, by sysctl and kldstat.
+"""
+
+from __future__ import annotations
+
+from domcaps_bhyve.describe import SYSTEM, emulator, reports, sysctl_failure, system
+from domcaps_bhyve.settings import Wanted
+from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeRefused, Question, Refusal, Report, question
+from domcaps_exporter.rules import Parsed, View, gather
+
+
+class Bhyve:
+    """The driver: what is wanted, and what is remembered from one probe to the next."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self._parsed = Parsed()
+        self._last: Facts = {}
+        self._reports: tuple[Report, ...] = ()
+        self._understood: tuple[Report, ...] = ()
+
+    def probe(self, host: Host) -> Facts:
+        """Ask. An unchanged host is asked its last questions again, and answers with the same facts.
+
+        Raises:
+            HypervisorAbsent: there is no bhyve here, or this is no FreeBSD.
+            ProbeRefused: neither the kernel nor bhyve could be asked.
+        """
+        probe = Probe(host)
+        again = probe.ask(frozenset(self._last))
+        if self._last and again == self._last:
+            return self._last
+        facts = gather(self._understand, probe.ask, self._parsed, again)
+        self._judge(View(facts, self._parsed))
+        self._last, self._reports = facts, self._understood
+        return facts
+
+    def describe(self, facts: Facts) -> tuple[Report, ...]:
+        """Understand: what was understood while asking, where these are the facts that came of it."""
+        return self._reports if facts is self._last else tuple(reports(View(facts, self._parsed), self.wanted))
+
+    def _understand(self, view: View) -> None:
+        self._understood = tuple(reports(view, self.wanted))
+
+    def _judge(self, view: View) -> None:
+        """Is there anything to report?"""
+        path = emulator(view, self.wanted)
+        if path is None:
+            raise HypervisorAbsent(f"no {self.wanted.emulator or 'bhyve in PATH, nor /usr/sbin/bhyve'}")
+        failure = sysctl_failure(view)
+        if failure is not None:
+            raise ProbeRefused(f"sysctl did not tell what kernel this is: {failure}")
+        if system(view) != SYSTEM:
+            raise HypervisorAbsent(f"{path} is understood on {SYSTEM} only")
+        said = [answer for asked, answer in view.facts.items() if asked.kind == "said"]
+        refused = [answer for answer in said if isinstance(answer, Refusal)]
+        if len(refused) == len(said):
+            raise ProbeRefused(f"{path}: {refused[0].text or refused[0].why}")
+
+
+class Probe:
+    """One probe of a host. A question that is asked twice in it is answered the same."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._answers: dict[Question, Answer] = {}
+
+    def ask(self, wanted: frozenset[Question]) -> Facts:
+        """The answers; bhyve's are remembered."""
+        dear = frozenset(one for one in wanted if one.kind == "said")
+        cheap = {one: self._once(one) for one in wanted - dear}
+        return {**cheap, **self._host.remember(dear, _identity, self._look)} if dear else cheap
+
+    def _once(self, asked: Question) -> Answer:
+        if asked not in self._answers:
+            self._answers[asked] = self._host.ask(asked)
+        return self._answers[asked]
+
+    def _look(self, wanted: frozenset[Question]) -> Facts:
+        return {one: self._host.ask(one) for one in wanted}
+
+
+def _identity(asked: Question) -> tuple[Question, ...]:
+    """What bhyve's lists depend on."""
+    return question("program", asked.args[0]), question("uname")

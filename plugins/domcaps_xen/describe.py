@@ -1,0 +1,109 @@
+"""Understands what a Xen host said: facts in, one report per machine out. Pure.
+
+The same code says what to ask: `probe` runs it over what is known so far, and asks what it missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Truth, Unmet, Verdict, question
+from domcaps_exporter.rules import Version, View, all_known, element, enum, evaluate
+from domcaps_xen.device_model import KIND, device_model
+from domcaps_xen.hypervisor import arch_of, controls, hypervisor, is_xen
+from domcaps_xen.needs import unoffered
+from domcaps_xen.settings import ARCHS, Wanted
+from domcaps_xen.table import AFTER_CPU, BEFORE_CPU, CPU, GUESTS, MODES, VCPUS, VCPUS_HVM
+from domcaps_xen.toolstack import toolstack
+from domcaps_xen.world import World
+
+EVERY: Version = (12, 8)
+"""The table's words are those of every libvirt from 9.0 on."""
+
+
+def reports(view: View, wanted: Wanted) -> Iterator[Report]:
+    """One report per architecture and machine; none where Xen is not there, or another domain controls it."""
+    if all_known([is_xen(view), controls(view)]) is not True:
+        return
+    host, xen = arch_of(view), hypervisor(view)
+    tools = toolstack(view, wanted, xen.release)
+    model = device_model(view, tools.device_model)
+    for arch in wanted.archs or ((host,) if host in ARCHS else ()):
+        for machine in wanted.machines:
+            yield _report(World(view, arch, machine, xen, tools, model, wanted.loaders), wanted)
+
+
+def _report(world: World, wanted: Wanted) -> Report:
+    document = _document(world, wanted.emulator, VCPUS[world.machine])
+    found = replace(world, loaders=_present(world))
+    truth = _document(found, wanted.emulator, _vcpus_max(world))
+    return Report(
+        identity=Identity(wanted.emulator, world.arch, world.machine, "xen"),
+        guest=_guest(world),
+        document=document,
+        capabilities=truth if truth != document else None,
+        verdicts=_verdicts(world),
+        loaders=_loaders(world) if world.machine == "xenfv" else (),
+        version=world.hypervisor.version,
+        path=_resolved(world),
+        notes=_notes(world),
+    )
+
+
+def _guest(world: World) -> Verdict:
+    """Can such a guest run at all?"""
+    return evaluate([element("guest", enum("", GUESTS[world.machine]))], world, EVERY).verdicts[1]
+
+
+def _document(world: World, emulator: str, vcpus: int | None) -> Document:
+    """libvirt's answer."""
+    before, after = (evaluate(rows, world, EVERY).elements for rows in (BEFORE_CPU, AFTER_CPU))
+    children: tuple[Element | Cpu, ...] = (*before, CPU, *after)
+    return Document("xen", world.arch, emulator, world.machine, vcpus, children)
+
+
+def _verdicts(world: World) -> tuple[Verdict, ...]:
+    modes = (Verdict("cpu", "mode", mode, False, (Unmet(unoffered.name, "refuses"),)) for mode in MODES)
+    before, after = (evaluate(rows, world, EVERY).verdicts for rows in (BEFORE_CPU, AFTER_CPU))
+    return (*before, *modes, *after)
+
+
+# ---- where the truth is another than libvirt's constant ----------------------------------------------------------------------
+
+
+def _vcpus_max(world: World) -> int | None:
+    """As many as Xen creates a guest with; on Arm that depends on the interrupt controller, and nobody says which it is."""
+    if world.is_arm:
+        return None
+    if world.machine == "xenpv":
+        return VCPUS[world.machine]
+    limits = world.device_model.machines if world.machine == "xenfv" else None
+    return min(VCPUS_HVM, (limits or {}).get(world.machine) or VCPUS_HVM)
+
+
+def _present(world: World) -> tuple[str, ...]:
+    """The firmware that is there."""
+    return tuple(path for path, there in _loaders(world) if there)
+
+
+def _loaders(world: World) -> tuple[tuple[str, bool], ...]:
+    """libvirt's list, there or not, and the toolstack's own files."""
+    listed: list[tuple[str, Truth]] = [(path, world.exists(path)) for path in world.loaders]
+    own = [(found.path, found.there) for found in (world.toolstack.hvmloader, world.toolstack.ovmf) if found.path]
+    return tuple((path, there) for path, there in dict([*listed, *own]).items() if there is not None)
+
+
+def _resolved(world: World) -> str:
+    """The device model without symbolic links; empty where there is none."""
+    path = world.device_model.path
+    return (world.view.text(question("resolve", path)) or path) if path else ""
+
+
+def _notes(world: World) -> tuple[str, ...]:
+    """Why questions were left unanswered, each reason once."""
+    unasked = (
+        () if world.hypervisor.abilities is not None else ("xl info was not asked: nobody else tells whether Xen has an IOMMU",)
+    )
+    answers = (answer for one, answer in world.view.facts.items() if one.kind in (KIND, "run"))
+    return (*unasked, *dict.fromkeys(answer.text for answer in answers if isinstance(answer, Refusal)))

@@ -1,0 +1,108 @@
+"""The QEMU that emulates Xen guests' devices, as it describes itself over QMP. Pure.
+
+It answers on any machine, Xen or not: with the accelerator `qtest` it starts no guest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from domcaps_exporter import Question, Refusal, Truth, question
+from domcaps_exporter.qmp import command
+from domcaps_exporter.rules import View
+from domcaps_xen.toolstack import Found
+
+T = TypeVar("T")
+
+KIND = "device-model"
+"""The kind of question that asks a device model a QMP command: its path, and the command."""
+
+MACHINES = "query-machines"
+DEVICES = command("qom-list-types", abstract=False, implements="device")
+SPICE = "query-spice"
+VNC = "query-vnc"
+
+_WORD = re.compile(r"^[\w-]+$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceModel:
+    """What the device model can do; None where nobody knows. `machines` are vCPU limits by name and alias."""
+
+    path: str
+    there: Truth
+    machines: Mapping[str, int] | None = None
+    devices: frozenset[str] | None = None
+    vnc: Truth = None
+    spice: Truth = None
+    displays: frozenset[str] | None = None
+
+
+def device_model(view: View, found: Found) -> DeviceModel:
+    """The device model of that path, where it may be asked."""
+    path = found.path
+    if not path or view.there(question("exec", path)) is not True:
+        return DeviceModel(path, found.there)
+    return DeviceModel(
+        path,
+        found.there,
+        machines=_told(view, question(KIND, path, MACHINES), _machines),
+        devices=_told(view, question(KIND, path, DEVICES), _names),
+        vnc=_told(view, question(KIND, path, VNC), _answered),
+        spice=_told(view, question(KIND, path, SPICE), _answered),
+        displays=_told(view, question("run", path, "-display", "help"), _displays),
+    )
+
+
+def _told(view: View, asked: Question, parse: Callable[[bytes], T]) -> T | None:
+    form = view.form(asked, parse)
+    return None if isinstance(form, Refusal) else form
+
+
+def _answered(line: bytes) -> bool:
+    """Was it answered rather than refused? A feature that was not compiled in is CommandNotFound."""
+    reply = json.loads(line)
+    return _object(reply).get("error") is None and "return" in reply
+
+
+def _names(line: bytes) -> frozenset[str]:
+    return frozenset(_text(entry["name"]) for entry in _entries(line))
+
+
+def _machines(line: bytes) -> Mapping[str, int]:
+    limits: dict[str, int] = {}
+    for entry in _entries(line):
+        limits |= {_text(entry[key]): int(entry.get("cpu-max", 0)) for key in ("name", "alias") if key in entry}
+    return limits
+
+
+def _displays(text: bytes) -> frozenset[str]:
+    """`-display help`: a word on each line, and sentences; `none` is always among the words."""
+    words = frozenset(_WORD.findall(text.decode("utf-8", "replace")))
+    if "none" not in words:
+        raise ValueError(f"{text[:60]!r} is no list of displays")
+    return words
+
+
+def _entries(line: bytes) -> list[Mapping[str, Any]]:
+    """A reply that is a list of objects."""
+    told = _object(json.loads(line))["return"]
+    if not isinstance(told, list):
+        raise TypeError(f"{str(told)[:60]!r} where an array was expected")
+    return [_object(entry) for entry in told]
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{str(value)[:60]!r} where an object was expected")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:60]!r} where a string was expected")
+    return value

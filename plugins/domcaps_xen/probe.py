@@ -1,0 +1,141 @@
+"""Asks a host's Xen: files, `xl info`, and the device model over QMP. Nothing here interprets an answer.
+
+What xl and the device model say is remembered while everything it depends on stands still: so the device model is started once
+per installation, and xl once per boot of the host.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import defaultdict
+
+from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeError, ProbeRefused, Question, Refusal, Report, question
+from domcaps_exporter.qmp import Monitor, exchange
+from domcaps_exporter.rules import Parsed, View, gather
+from domcaps_xen.describe import reports
+from domcaps_xen.device_model import KIND
+from domcaps_xen.hypervisor import controls, is_xen
+from domcaps_xen.settings import Wanted
+
+BOOT = (
+    question("read", "/proc/sys/kernel/random/boot_id"),
+    question("read", "/sys/hypervisor/properties/capabilities"),
+    question("read", "/sys/hypervisor/properties/features"),
+)
+"""What Xen's abilities depend on: they last as long as the control domain runs."""
+
+MODULES = ("/usr/lib/qemu", "/usr/lib64/qemu", "/usr/lib/x86_64-linux-gnu/qemu", "/usr/lib/aarch64-linux-gnu/qemu")
+"""Where distributions put QEMU's loadable modules: displays and devices may be among them."""
+
+_REMEMBERED = (KIND, "run")
+
+
+class Xen:
+    """The driver: what is wanted, and what is remembered from one probe to the next."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self._parsed = Parsed()
+        self._executables: dict[str, str] = {}
+        self._last: Facts = {}
+        self._reports: tuple[Report, ...] = ()
+
+    def probe(self, host: Host) -> Facts:
+        """Ask. An unchanged host is asked its last questions again, and starts nothing.
+
+        Raises:
+            HypervisorAbsent: this is no Xen, or a domain that Xen does not let control it.
+            ProbeRefused: nobody may see whether it is.
+        """
+        probe = Probe(host, self._executables)
+        again = probe.ask(frozenset(self._last))
+        if self._last and again == self._last:
+            return self._last
+        facts = gather(self._understand, probe.ask, self._parsed, again)
+        _insist_on_control(View(facts, self._parsed))
+        self._last, self._reports = facts, tuple(reports(View(facts, self._parsed), self.wanted))
+        return facts
+
+    def describe(self, facts: Facts) -> tuple[Report, ...]:
+        """Understand: what was understood while asking, where these are the facts that came of it."""
+        return self._reports if facts is self._last else tuple(reports(View(facts, self._parsed), self.wanted))
+
+    def _understand(self, view: View) -> None:
+        tuple(reports(view, self.wanted))
+
+
+def _insist_on_control(view: View) -> None:
+    xen, control = is_xen(view), controls(view)
+    if xen is False:
+        raise HypervisorAbsent("this host does not run on Xen")
+    if control is False:
+        raise HypervisorAbsent("this is a domU: only Xen's control domain (dom0) can report what guests can have")
+    if xen is None or control is None:
+        raise ProbeRefused("neither /proc/xen/capabilities nor /sys/hypervisor says whether this is Xen's control domain")
+
+
+class Probe:
+    """One probe of a host."""
+
+    def __init__(self, host: Host, executables: dict[str, str]) -> None:
+        self._host, self._executables = host, executables
+
+    def ask(self, wanted: frozenset[Question]) -> Facts:
+        """The answers to all these; files are asked each time."""
+        dear = frozenset(one for one in wanted if one.kind in _REMEMBERED)
+        cheap = {one: self._host.ask(one) for one in wanted - dear}
+        return {**cheap, **self._host.remember(dear, self._identity, self._learn)} if dear else cheap
+
+    def _identity(self, asked: Question) -> tuple[Question, ...]:
+        """What an answer depends on: the file that really runs and QEMU's modules; of xl's, this boot as well."""
+        program = asked.args[0]
+        files = dict.fromkeys((program, self._executables.get(program, program), *MODULES))
+        return (*(question("program", path) for path in files), *(BOOT if asked.args[1:] == ("info",) else ()))
+
+    def _learn(self, wanted: frozenset[Question]) -> Facts:
+        answers: dict[Question, Answer] = {one: self._host.ask(one) for one in wanted if one.kind == "run"}
+        models: defaultdict[str, list[Question]] = defaultdict(list)
+        for one in sorted(wanted - answers.keys()):
+            models[one.args[0]].append(one)
+        for path, questions in models.items():
+            answers |= self._converse(path, questions)
+        return answers
+
+    def _converse(self, path: str, questions: list[Question]) -> dict[Question, Answer]:
+        """Ask a device model everything at once. One that fails has an error for every answer: the hypervisor's are still good."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            monitor = Monitor(ours, path)
+            monitor.say([one.args[1] for one in questions])
+            self._talk(monitor, path, theirs)
+        if monitor.failure is not None:
+            words = "; ".join((str(monitor.failure), *getattr(monitor.failure, "__notes__", ())))
+            return dict.fromkeys(questions, Refusal("error", words))
+        return dict(zip(questions, monitor.replies(len(questions)), strict=True))
+
+    def _talk(self, monitor: Monitor, path: str, theirs: socket.socket) -> None:
+        """Have the conversation; what goes wrong is kept in the monitor, with what the device model said last."""
+        try:
+            with self._host.launch(argv(path, theirs.fileno()), (theirs.fileno(),)) as child:
+                theirs.close()
+                exchange([monitor], self._patience())
+                self._executables[path] = child.exe or path
+                if monitor.failure is not None:
+                    raise monitor.failure
+        except ProbeError as error:
+            monitor.fail(error)
+
+    def _patience(self) -> float:
+        """Until when to listen: half of the time that is left. A device model that hangs must not cost what Xen itself says."""
+        now = time.monotonic()
+        return now + (self._host.deadline - now) / 2
+
+
+def argv(path: str, monitor: int) -> tuple[str, ...]:
+    """A device model that answers questions and does nothing else, with its monitor on an inherited socket."""
+    return (
+        path,
+        *("-S", "-no-user-config", "-nodefaults", "-display", "none", "-machine", "none", "-accel", "qtest"),
+        *("-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"),
+    )
