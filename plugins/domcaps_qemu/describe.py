@@ -6,8 +6,9 @@ where an answer is still missing, and no question hides behind another that need
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Verdict, question
 from domcaps_exporter.model import MachineType
@@ -29,6 +30,9 @@ NEWEST: Version = (12, 8)
 
 _USUAL = Wanted()
 
+Spoken: TypeAlias = "dict[Version, list[tuple[World, Words]]]"
+"""What was said of an emulator's earlier guests, by the libvirt in whose words."""
+
 
 def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     """One report per kind of guest."""
@@ -36,16 +40,29 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     profile = wanted.profile or installed(view, host) or NEWEST
     descriptors = descriptors_of(view)
     for emulator in emulators(view, wanted):
-        spoken: dict[Version, list[tuple[World, Words]]] = {profile: [], NEWEST: []}
+        spoken: Spoken = {profile: [], NEWEST: []}
         for guest, machine, verdict in guests(view, emulator, wanted, host, profile):
-            if not emulator.there:
+            if emulator.there:
+                worlds = {words: World(view, guest, words, descriptors) for words in spoken}
+                yield _described(worlds, profile, emulator, wanted, machine, verdict, spoken)
+            else:
                 yield Report(Identity(guest.emulator, guest.arch, guest.stable, guest.virttype), verdict, path=guest.emulator)
-                continue
-            worlds = {words: World(view, guest, words, descriptors) for words in spoken}
-            said = {words: _words_like_these(world, emulator, wanted, spoken[words]) for words, world in worlds.items()}
-            documents = {words: document(worlds[words], emulator, machine, said[words]) for words in said}
-            report = _report(worlds[NEWEST], emulator, wanted, machine, verdict, said[NEWEST])
-            yield _documented(report, worlds[profile], said[profile], documents[profile], documents[NEWEST])
+
+
+def _described(
+    worlds: Mapping[Version, World],
+    profile: Version,
+    emulator: Emulator,
+    wanted: Wanted,
+    machine: Machine,
+    runs: Verdict,
+    spoken: Spoken,
+) -> Report:
+    """The truth in the newest libvirt's words, and the answer of the libvirt whose XML is written."""
+    said = {words: _words_like_these(world, emulator, wanted, spoken[words]) for words, world in worlds.items()}
+    documents = {words: document(world, emulator, machine, said[words]) for words, world in worlds.items()}
+    report = _report(worlds[NEWEST], emulator, wanted, machine, runs, said[NEWEST])
+    return _documented(report, worlds[profile], said[profile], documents[profile], documents[NEWEST])
 
 
 def _words_like_these(world: World, emulator: Emulator, wanted: Wanted, spoken: list[tuple[World, Words]]) -> Words:
