@@ -127,9 +127,11 @@ class Serving:
 
 
 @contextmanager
-def serving(*argv: str, env: Mapping[str, str] | None = None, within: Sequence[str] = ()) -> Iterator[Serving]:
+def serving(
+    *argv: str, env: Mapping[str, str] | None = None, within: Sequence[str] = (), command: str = COMMAND
+) -> Iterator[Serving]:
     """An exporter on a free port; `within` is a command that becomes the exporter (unshare, sh -c 'exec …')."""
-    whole = [*within, COMMAND, "--web.listen-address=127.0.0.1:0", "--log.format=json", *argv]
+    whole = [*within, command, "--web.listen-address=127.0.0.1:0", "--log.format=json", *argv]
     with subprocess.Popen(whole, env=env, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield Serving(process, _address(process))

@@ -11,6 +11,7 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,15 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def prometheus(exporter: Serving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """One that has scraped every job at least twice."""
+    with scraping(exporter, tmp_path_factory.mktemp("prometheus")) as server:
+        yield server
+
+
+@contextmanager
+def scraping(exporter: Serving, folder: Path) -> Iterator[Prometheus]:
+    """A Prometheus that has scraped every job at least twice."""
     if not version():
         pytest.skip("needs prometheus: it scrapes the exporter")
-    folder = tmp_path_factory.mktemp("prometheus")
     (folder / "prometheus.yml").write_text(json.dumps(configuration(exporter.address)))  # JSON is YAML
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"

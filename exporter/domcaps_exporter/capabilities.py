@@ -1,7 +1,9 @@
 """What one kind of guest can have, flat, so that two can be compared: from a report, or from an exporter's `/metrics`. Pure.
 
+CPU models that are only another name of a listed one (`EPYC-v1`) are left out: whether they are shown is a setting.
+
 Everything has a place of three words, as in `domcaps_lost_timestamp_seconds`: `hostdev pciBackend vfio`; an element as a whole
-`sev`; a CPU model `cpu model EPYC`; a feature of the host's CPU `cpu feature invtsc`; a firmware file `loader file /CODE.fd`.
+`sev`; a CPU model `cpu model EPYC`; a feature of the host's CPU `cpu feature invtsc`; a firmware file `loader /CODE.fd`.
 """
 
 from __future__ import annotations
@@ -13,13 +15,12 @@ from itertools import chain
 from prometheus_client.core import Metric
 from prometheus_client.samples import Sample
 
-from domcaps_exporter.document import walk
+from domcaps_exporter.claims import GUEST, MODEL, claims
 from domcaps_exporter.model import Document, Identity, Report, Truth, Verdict
-from domcaps_exporter.truths import Key, elements, loaders, models, parameters, unmet, values
+from domcaps_exporter.truths import Key, parameters, unmet
 
-GUEST: Key = ("guest", "", "")
+FEATURE = ("cpu", "feature")
 _IDENTITY = ("driver", "emulator", "arch", "machine", "virttype")
-_USABLE: Mapping[str, Truth] = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +45,21 @@ class Capabilities:
 
     def truth(self, place: Key) -> Truth:
         """Also of what is not spoken of: no, where its enum is known or its element is not supported."""
-        element, enum, _ = place
+        element, enum, value = place
         if place in self.truths:
             return self.truths[place]
         refused = (element, enum) in self.enums or self.truths.get((element, "", "")) is False
-        return False if enum and refused else None
+        return False if value and refused else None
 
 
 def truth_of(driver: str, report: Report) -> Capabilities:
     """What a guest can have by the driver's verdicts."""
-    told = (
-        child
-        for element in (walk(report.told) if report.told is not None else ())
-        for child in ((element.name, enum.name) for enum in element.enums)
-    )
-    truths: dict[Key, Truth] = {
-        **values(report),
-        **{(name, "", ""): truth for name, truth in elements(report).items()},
-        **{("cpu", "model", name): _USABLE.get(model.usable) for name, model in models(report).items()},
-        **{("cpu", "feature", name): there for name, there in report.host_features},
-        **{("loader", "file", path): there for path, there in loaders(report).items()},
-    }
+    said = claims(report)
+    truths = {place: truth for place, truth in said.truths.items() if place not in said.aliases and place != GUEST}
     numbers = dict(parameters(report))
     if report.told is not None and report.told.vcpus_max is not None:
         numbers["vcpu", "max"] = float(report.told.vcpus_max)
-    enums = _enums(truths) | frozenset(told)
+    enums = _enums(truths) | said.lists
     return Capabilities(driver, report.identity, report.guest.supported, truths, enums, numbers, _reasons(unmet(report)))
 
 
@@ -88,8 +79,10 @@ def exposed_by(families: Iterable[Metric]) -> Iterator[Capabilities]:
 
 def _of_samples(labels: tuple[str, ...], samples: Sequence[Sample]) -> Capabilities:
     driver, emulator, arch, machine, virttype = labels
-    truths = {place: sample.value == 1 for sample in samples if (place := _place(sample)) is not None}
-    numbers = {place: sample.value for sample in samples if (place := _number(sample)) is not None}
+    aliases = {(*MODEL, _said(one, "canonical")) for one in samples if one.name == "domcaps_cpu_model_info"}
+    found = {place: sample.value == 1 for sample in samples if (place := _place(sample)) is not None}
+    truths = {place: truth for place, truth in found.items() if place not in aliases}
+    numbers = {number: sample.value for sample in samples if (number := _number(sample)) is not None}
     runs: Truth = next((sample.value == 1 for sample in samples if sample.name == "domcaps_guest_supported"), None)
     lacks = ((*_key(one), _said(one, "prerequisite")) for one in samples if one.name == "domcaps_unmet_prerequisite")
     identity = Identity(emulator, arch, machine, virttype)
@@ -104,11 +97,11 @@ def _place(sample: Sample) -> Key | None:
         case "domcaps_element_supported":
             return _said(sample, "element"), "", ""
         case "domcaps_cpu_model_usable":
-            return "cpu", "model", _said(sample, "model")
+            return (*MODEL, _said(sample, "model"))
         case "domcaps_cpu_host_feature":
-            return "cpu", "feature", _said(sample, "feature")
+            return (*FEATURE, _said(sample, "feature"))
         case "domcaps_loader_present":
-            return "loader", "file", _said(sample, "loader")
+            return "loader", "", _said(sample, "loader")
     return None
 
 
@@ -128,7 +121,8 @@ def _number(sample: Sample) -> tuple[str, str] | None:
 
 
 def _enums(truths: Iterable[Key]) -> frozenset[tuple[str, str]]:
-    return frozenset((element, enum) for element, enum, _ in truths if enum)
+    """All but the host CPU's features: which of those are looked at is a setting."""
+    return frozenset((element, enum) for element, enum, value in truths if value and (element, enum) != FEATURE)
 
 
 def _reasons(lacks: Iterable[tuple[str, ...]]) -> dict[Key, tuple[str, ...]]:

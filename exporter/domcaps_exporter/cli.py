@@ -1,7 +1,8 @@
 """The command: wiring and exit codes. What it prints and serves is made elsewhere.
 
 Exit codes: 0 done; 1 this host or its surroundings would not (no answer, an address that is taken, a refused plugin); 2 the command
-line or the configuration file means nothing. Whatever goes wrong is one line on stderr, `domcaps-exporter: error: …`.
+line or the configuration file means nothing. `diff`: 0 equal, 1 different, 2 not comparable. Whatever goes wrong is one line on
+stderr, `domcaps-exporter: error: …`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
-from domcaps_exporter import apart, config, flags, log, recording, show
+from domcaps_exporter import apart, completion, config, diff, flags, log, manual, recording, show, state, systemd, textfile
+from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.drivers import Mustered, Plugin, installed, muster
 from domcaps_exporter.errors import DomcapsError, RecordingError, SettingError
 from domcaps_exporter.exposition import TEXT_0
@@ -24,9 +27,13 @@ from domcaps_exporter.flags import Flags, UsageError
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.model import Driver, Facts, Host, Outcome, Report, Settings
 from domcaps_exporter.probing import Watch
+from domcaps_exporter.progress import Progress, Told
+from domcaps_exporter.remote import LABELS
+from domcaps_exporter.selector import Selector, SelectorError, selector
 from domcaps_exporter.service import Service, catalogue
+from domcaps_exporter.sides import side
 from domcaps_exporter.targets import DRIVER, Target, targets
-from domcaps_exporter.web import serve
+from domcaps_exporter.web import Front, serve
 
 _GRACE = 1.0
 """Seconds beyond a probe's own deadline in which it may still say what kept it."""
@@ -57,10 +64,20 @@ def _run(said: Flags) -> int:
     match said.command, *said.operands:
         case ("serve",):
             return _serve(said)
-        case ("show",):
-            return _show(said)
+        case "show", *chosen:
+            return _show(said, _selector(*chosen))
+        case "diff", before, after:
+            return _diff(said, before, after)
         case "record", driver, directory:
             return _record(said, driver, Path(directory))
+        case "forget", *chosen:
+            return _forget(said, *chosen)
+        case "textfile", file:
+            return _write_textfile(said, Path(file))
+        case "completion", shell:
+            return _print(completion.script(shell, sorted(_known(_configured(said)))).encode())
+        case ("manual",):
+            return _print(manual.page(version(flags.PROGRAM)).encode())
         case _:
             return _list_drivers(said)
 
@@ -70,9 +87,10 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def _print(data: bytes) -> None:
+def _print(data: bytes) -> int:
     with os.fdopen(1, "wb", closefd=False) as stdout:
         stdout.write(data)
+    return 0
 
 
 # ---- drivers -----------------------------------------------------------------------------------------------------------------
@@ -88,7 +106,7 @@ def _muster(said: Flags) -> Mustered:
     left = tuple(driver for driver in mustered.drivers if said.drivers.get(driver.name, True))
     if mustered.drivers and not left:
         raise UsageError(f"--no-driver.{_listed(said.drivers)}: leaves no driver to ask")
-    return replace(mustered, drivers=_replayed(said.replay, left) if said.replay else left)
+    return replace(mustered, drivers=_replayed(said.replay, left, "--replay: ") if said.replay else left)
 
 
 def _configured(said: Flags) -> Mustered:
@@ -119,13 +137,13 @@ def _known(mustered: Mustered) -> frozenset[str]:
     return frozenset((*refused, *(driver.name for driver in mustered.drivers)))
 
 
-def _replayed(directory: Path, drivers: Sequence[Driver]) -> tuple[Driver, ...]:
+def _replayed(directory: Path, drivers: Sequence[Driver], prefix: str) -> tuple[Driver, ...]:
     """The driver that made the recording, which from now on gets nothing else to read."""
     try:
         name, facts = recording.load(directory)
     except RecordingError as error:
-        raise UsageError(f"--replay: {error}") from error
-    driver = _named(name, drivers, f"--replay: {directory} was recorded by the driver")
+        raise UsageError(f"{prefix}{error}") from error
+    driver = _named(name, drivers, f"{prefix}{directory} was recorded by the driver")
     return (replace(driver, probe=_always(facts)),)
 
 
@@ -144,13 +162,17 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _service(said: Flags, mustered: Mustered) -> Service:
-    return _serviced(said, mustered.drivers, mustered.plugins, said.probe_timeout)
+def _service(said: Flags, mustered: Mustered, progress: Progress | None = None, chronicle: Chronicle | None = None) -> Service:
+    watches = [_watch(driver, _paths(said), said.probe_timeout, progress) for driver in mustered.drivers]
+    return _serviced(said, watches, mustered.plugins, chronicle)
 
 
-def _serviced(said: Flags, drivers: Iterable[Driver], plugins: Iterable[Plugin], timeout: float) -> Service:
-    watches = [_watch(driver, _paths(said), timeout) for driver in drivers]
-    return Service(watches, plugins, series_limit=said.series_limit, options=said.config.metrics)
+def _serviced(said: Flags, watches: Iterable[Watch], plugins: Iterable[Plugin], chronicle: Chronicle | None = None) -> Service:
+    return Service(watches, plugins, series_limit=said.series_limit, options=said.config.metrics, chronicle=chronicle)
+
+
+def _chronicle(said: Flags, mustered: Mustered) -> Chronicle:
+    return state.chronicle(said, [driver.name for driver in mustered.drivers], os.environ)
 
 
 def _targets(said: Flags, mustered: Mustered) -> dict[str, Target]:
@@ -162,7 +184,7 @@ def _targets(said: Flags, mustered: Mustered) -> dict[str, Target]:
         return muster(Settings({DRIVER: section}, said.libvirt_profile), points, load).drivers
 
     def service(driver: Driver, timeout: float) -> Service:
-        return _serviced(said, (driver,), (), timeout)
+        return _serviced(said, [_watch(driver, _paths(said), timeout)], ())
 
     return targets(said.config_file, said.config.targets, drivers, service, said.probe_timeout)
 
@@ -171,41 +193,94 @@ def _paths(said: Flags) -> Paths:
     return Paths(said.path_rootfs, said.path_procfs, said.path_sysfs)
 
 
-def _watch(driver: Driver, paths: Paths, timeout: float) -> Watch:
+def _watch(driver: Driver, paths: Paths, timeout: float, progress: Progress | None = None) -> Watch:
     store = Store()
-    return Watch(driver, lambda deadline: RealHost(deadline, paths, store), timeout)
+
+    def host(deadline: float) -> Host:
+        real = RealHost(deadline, paths, store)
+        return real if progress is None else Told(real, progress)
+
+    return Watch(driver, host, timeout)
+
+
+def _once(said: Flags, mustered: Mustered, chronicle: Chronicle | None = None) -> tuple[Service, Sequence[Outcome]]:
+    """Ask everything once; who sits at a terminal sees how far it is. What is kept of it is the chronicle's, if there is one."""
+    progress = Progress(sys.stderr if sys.stderr.isatty() else None)
+    service = _service(said, mustered, progress, chronicle)
+    try:
+        return service, asyncio.run(service.scrape(said.probe_timeout + _GRACE))
+    finally:
+        progress.end()
 
 
 # ---- the commands ------------------------------------------------------------------------------------------------------------
 
 
 def _serve(said: Flags) -> int:
+    notifier, front = systemd.Notifier(os.environ), _front(said)  # first: what systemd says is for nobody that is started below
     mustered = _muster(said)
     for plugin in mustered.plugins:
         if plugin.error:
             _LOG.error("plugin refused", extra={"fields": {"plugin": plugin.name, "error": plugin.error}})
-    asyncio.run(_serving(_service(said, mustered), _targets(said, mustered), said))
+    service = _service(said, mustered, chronicle=_chronicle(said, mustered))
+    asyncio.run(_serving(service, _targets(said, mustered), said, front, notifier))
     return 0
 
 
-async def _serving(service: Service, aims: Mapping[str, Target], said: Flags) -> None:
+async def _serving(service: Service, aims: Mapping[str, Target], said: Flags, front: Front, notifier: systemd.Notifier) -> None:
     stop = asyncio.Event()
+
+    def ready(urls: Sequence[str]) -> None:
+        for url in urls:
+            _LOG.info("listening", extra={"fields": {"url": url}})
+        notifier.tell("READY=1")
+
+    def end() -> None:
+        notifier.tell("STOPPING=1")
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     _LOG.info("starting", extra={"fields": {"version": service.version, "drivers": ",".join(service.drivers)}})
-    await serve(service, said.web_listen_address or [":19177"], said.web_telemetry_path, stop, _announce, aims)
+    async with notifier.watched():
+        await serve(service, _addresses(said), said.web_telemetry_path, stop, ready, aims, front)
     _LOG.info("stopped")
 
 
-def _announce(urls: Sequence[str]) -> None:
-    for url in urls:
-        _LOG.info("listening", extra={"fields": {"url": url}})
+def _addresses(said: Flags) -> Sequence[str]:
+    return said.web_listen_address or ([] if said.web_systemd_socket else [":19177"])
 
 
-def _show(said: Flags) -> int:
-    service = _service(said, _muster(said))
-    outcomes = asyncio.run(service.scrape(said.probe_timeout + _GRACE))
+def _front(said: Flags) -> Front:
+    sockets = systemd.inherited(os.environ) if said.web_systemd_socket else ()
+    return Front(said.web_config_file, said.web_max_requests, sockets=sockets)
+
+
+def _show(said: Flags, chosen: Selector) -> int:
+    service, answers = _once(said, _muster(said))
+    outcomes = [_choose(chosen, outcome) for outcome in answers] if chosen.wanted else answers
     _print(_shown(said.format, service, outcomes))
+    if chosen.wanted and not any(outcome.reports for outcome in outcomes):
+        return _complain("show: this host has nothing of what was selected", 1)
+    return _tell_failures(outcomes)
+
+
+def _selector(text: str = "") -> Selector:
+    try:
+        return selector(text, LABELS)
+    except SelectorError as error:
+        raise UsageError(f"show: {error}") from error
+
+
+def _choose(chosen: Selector, outcome: Outcome) -> Outcome:
+    """With those reports only that are selected."""
+    reports = tuple(one for one in outcome.reports if chosen.chooses({"driver": outcome.driver, **asdict(one.identity)}))
+    return replace(outcome, reports=reports)
+
+
+def _tell_failures(outcomes: Iterable[Outcome]) -> int:
+    """The drivers that should have answered and did not, on stderr; the exit code."""
+    outcomes = tuple(outcomes)
     answered = any(outcome.reports for outcome in outcomes)
     complaints = [
         f"{outcome.driver}: {outcome.failure.text}"
@@ -231,11 +306,46 @@ def _shown(form: str, service: Service, outcomes: Sequence[Outcome]) -> bytes:
             return show.table(outcomes).encode()
 
 
+def _diff(said: Flags, before: str, after: str) -> int:
+    if said.format not in ("table", "json"):
+        raise UsageError(f"--format: found {said.format!r}; expected table or json, which diff has")
+    try:
+        comparison = diff.compared(*(side(name, partial(_answers, said), said.probe_timeout) for name in (before, after)))
+    except DomcapsError as error:
+        return _complain(f"diff: {error}", 2)
+    if not comparison.pairs:
+        return _complain(f"diff: {before} and {after} have no kind of guest in common", 2)
+    _print((diff.as_json if said.format == "json" else diff.as_text)(comparison).encode())
+    return 0 if comparison.equal else 1
+
+
+def _answers(said: Flags, recorded: Path | None) -> Sequence[Outcome]:
+    mustered = _muster(said)
+    if recorded is not None:
+        mustered = replace(mustered, drivers=_replayed(recorded, mustered.drivers, ""))
+    return _once(said, mustered)[1]
+
+
+def _forget(said: Flags, text: str | None = None) -> int:
+    """A selector that chooses nothing was meant to choose something."""
+    lines = state.acknowledge(said, os.environ, text)
+    _print("".join(f"{line}\n" for line in lines).encode())
+    return _complain("forget: no loss is like that", 1) if text is not None and not lines else 0
+
+
+def _write_textfile(said: Flags, file: Path) -> int:
+    """Written also where a driver failed: the file then says so."""
+    mustered = _muster(said)
+    service, outcomes = _once(said, mustered, _chronicle(said, mustered))
+    textfile.write(file, service.textfile(outcomes))
+    return _tell_failures(outcomes)
+
+
 def _record(said: Flags, name: str, directory: Path) -> int:
     """The facts are kept also where the driver cannot make sense of them: that is when somebody wants to see them."""
     mustered = _muster(said)
     driver = replace(_named(name, mustered.drivers, "record: found the driver"), describe=_nothing)
-    (outcome,) = asyncio.run(_service(said, replace(mustered, drivers=(driver,))).scrape(said.probe_timeout + _GRACE))
+    _, (outcome,) = _once(said, replace(mustered, drivers=(driver,)))
     if outcome.failure is not None:
         return _complain(f"{name}: {outcome.failure.text}", 1)
     recording.save(directory, name, outcome.facts)
@@ -250,7 +360,7 @@ def _nothing(_facts: Facts) -> tuple[Report, ...]:
 def _list_drivers(said: Flags) -> int:
     """Every plugin, its drivers, and what becomes of asking them now."""
     mustered = _muster(said)
-    outcomes = {one.driver: one for one in asyncio.run(_service(said, mustered).scrape(said.probe_timeout + _GRACE))}
+    outcomes = {one.driver: one for one in _once(said, mustered)[1]}
     rows = [("PLUGIN", "VERSION", "DRIVER", "STATE"), *(row for plugin in mustered.plugins for row in _states(plugin, outcomes))]
     _print("".join(f"{name:<16} {version:<12} {driver:<12} {state}\n" for name, version, driver, state in rows).encode())
     complaints = [f"plugin {plugin.name}: {plugin.error}" for plugin in mustered.plugins if plugin.error]

@@ -37,7 +37,7 @@ def _models(shown: tuple[CpuModel, ...]) -> str:
 
 def _about(model: CpuModel) -> str:
     words = [model.vendor or "", "deprecated" if model.deprecated == "yes" else ""]
-    return f"<small>{text(', '.join(filter(None, words)))}</small>"
+    return f" <small>{text(', '.join(filter(None, words)))}</small>"
 
 
 def _blockers(model: CpuModel) -> str:

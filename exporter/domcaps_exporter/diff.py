@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Literal
 
-from domcaps_exporter.capabilities import GUEST, Capabilities
+from domcaps_exporter.capabilities import FEATURE, Capabilities
+from domcaps_exporter.claims import GUEST
 from domcaps_exporter.reasons import sentence
 from domcaps_exporter.truths import Key
 
@@ -27,7 +28,7 @@ _STABLE = {"pc-q35": "q35", "pc-i440fx": "pc"}
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """One kind of guest of a side: what is known of it (the truth if `proven`, else libvirt's words), and libvirt's words if any."""
+    """One kind of guest: what is known of it (the truth if `proven`, else libvirt's words), and libvirt's words, if any."""
 
     known: Capabilities
     words: Capabilities | None
@@ -150,13 +151,13 @@ def _differences(before: Capabilities, after: Capabilities) -> Iterator[Differen
         return
     for place in dict.fromkeys((*before.truths, *after.truths)):
         yield from _of_truths(before, after, place)
-    for place in dict.fromkeys((*before.numbers, *after.numbers)):
-        yield from _of_numbers(before, after, place)
+    for number in dict.fromkeys((*before.numbers, *after.numbers)):
+        yield from _of_numbers(before, after, number)
 
 
 def _of_truths(before: Capabilities, after: Capabilities, place: Key) -> Iterator[Difference]:
     one, other = before.truth(place), after.truth(place)
-    if one is other or True not in (one, other):
+    if one is other or True not in (one, other) or (place[:2] == FEATURE and None in (one, other)):
         return
     kind: Literal["lost", "gained", "unclear"] = "unclear" if None in (one, other) else "lost" if one else "gained"
     yield Difference(kind, tuple(filter(None, place)), one, other, _lacks(before, after, place))

@@ -5,34 +5,57 @@ from __future__ import annotations
 import argparse
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import wrap
 from typing import NoReturn
 
 from domcaps_exporter.config import Config
-from domcaps_exporter.durations import seconds
+from domcaps_exporter.durations import long_seconds, seconds
 from domcaps_exporter.errors import DomcapsError
 from domcaps_exporter.log import FORMATS, LEVELS
+from domcaps_exporter.past import RETENTION
 
 PROGRAM = "domcaps-exporter"
 PROFILES = ("auto", "9.0", "11.3", "12.8")
 OUTPUTS = ("table", "xml", "json", "metrics")
-COMMANDS = {"serve": (), "show": (), "record": ("DRIVER", "DIR"), "drivers": ()}
-"""Command -> what stands after it."""
+SHELLS = ("bash", "zsh", "fish")
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "serve": (),
+    "show": ("[SELECTOR]",),
+    "diff": ("A", "B"),
+    "record": ("DRIVER", "DIR"),
+    "forget": ("[SELECTOR]",),
+    "textfile": ("FILE",),
+    "drivers": (),
+    "completion": ("SHELL",),
+    "manual": (),
+}
+"""Command -> what stands after it; in brackets what may be left out."""
+
+SUMMARIES: Mapping[str, str] = {
+    "serve": "serve /metrics (the default)",
+    "show": "this host, on the terminal; SELECTOR is some of driver, emulator, arch, machine and virttype: arch=x86_64,machine=q35",
+    "diff": "what B lost and gained against A, and why; each is a domainCapabilities XML file, a directory that `record` wrote, "
+    "an exporter's URL, a libvirt URI, or `local`. Exit code 0: equal, 1: different, 2: they could not be compared",
+    "record": "a driver's raw answers, one file per question: a bug report, a test fixture",
+    "forget": "acknowledge losses: they are no longer reported until they happen again; SELECTOR is some of their labels: "
+    "element=hostdev,value=vfio",
+    "textfile": "write the exposition, as a whole or not at all, for node_exporter's textfile collector",
+    "drivers": "the plugins found, what becomes of asking their drivers, and why",
+    "completion": "what makes bash, zsh or fish complete this command line",
+    "manual": "this text as a manual page (roff)",
+}
+"""Command -> what it does."""
 
 _DRIVER_FLAG = re.compile(r"--(no-)?driver\.([a-z][a-z0-9_]*)")
-_DESCRIPTION = """\
+DESCRIPTION = """\
 What this host's hypervisors can give a guest: libvirt's domain capabilities,
 without libvirt, and why something is missing.
-
-commands:
-  serve               serve /metrics (the default)
-  show                this host, on the terminal
-  record DRIVER DIR   a driver's raw answers, one file per question: a bug
-                      report, a test fixture
-  drivers             the plugins found, and why one was refused
 """
+_COLUMN = 22
+_WIDTH = 78
 
 
 class UsageError(DomcapsError):
@@ -55,11 +78,16 @@ class Flags(argparse.Namespace):
     libvirt_profile: str = "auto"
     probe_timeout: float = 30.0
     series_limit: int = 10_000
+    state_file: Path | None = None
+    state_retention: float = RETENTION
     path_rootfs: str = "/"
     path_procfs: str = "/proc"
     path_sysfs: str = "/sys"
     web_listen_address: list[str] | None = None
     web_telemetry_path: str = "/metrics"
+    web_config_file: Path | None = None
+    web_systemd_socket: bool = False
+    web_max_requests: int = 40
     log_level: str | None = None
     log_format: str = "logfmt"
     format: str = "table"
@@ -73,14 +101,14 @@ def parse(argv: Sequence[str]) -> Flags:
         UsageError: they mean nothing.
     """
     about_drivers = [word for word in argv if word.startswith(("--driver.", "--no-driver."))]
-    flags = _parser().parse_intermixed_args([word for word in argv if word not in about_drivers], Flags())
+    flags = parser().parse_intermixed_args([word for word in argv if word not in about_drivers], Flags())
     flags.drivers = _drivers(about_drivers)
     flags.command, *operands = flags.words or ["serve"]
     flags.operands = tuple(operands)
     if flags.command not in COMMANDS:
         raise UsageError(f"found the command {flags.command!r}; expected one of {', '.join(COMMANDS)}")
     expected = COMMANDS[flags.command]
-    if len(operands) != len(expected):
+    if not len([word for word in expected if word[0] != "["]) <= len(operands) <= len(expected):
         found = " ".join(map(repr, operands))
         raise UsageError(f"{flags.command}: found {found or 'nothing'} after it; expected {' '.join(expected) or 'nothing'}")
     return flags
@@ -103,11 +131,12 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message.removeprefix("argument "))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """All flags, in the groups of `--help`."""
     parser = _Parser(
         prog=PROGRAM,
-        usage=f"{PROGRAM} [flags] [serve | show | record DRIVER DIR | drivers]",
-        description=_DESCRIPTION,
+        usage=f"{PROGRAM} [flags] [command]",
+        description="\n".join((DESCRIPTION, "commands:", *(line for name in COMMANDS for line in _command(name)))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -116,8 +145,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_host_flags(parser)
     _add_log_flags(parser)
     _add_web_flags(parser)
-    parser.add_argument_group("show").add_argument("--format", choices=OUTPUTS, help="how (table)")
+    how = "how (table); diff has table and json"
+    parser.add_argument_group("show, diff").add_argument("--format", choices=OUTPUTS, help=how)
     return parser
+
+
+def _command(name: str) -> list[str]:
+    """Its lines in `--help`."""
+    label, indent = f"  {' '.join((name, *COMMANDS[name]))}", " " * _COLUMN
+    return wrap(SUMMARIES[name], _WIDTH, initial_indent=f"{label} ".ljust(_COLUMN), subsequent_indent=indent)
 
 
 def _version() -> str:
@@ -133,6 +169,15 @@ def _add_host_flags(parser: argparse.ArgumentParser) -> None:
     add("--libvirt.profile", dest="libvirt_profile", choices=PROFILES, help="whose XML (auto: the installed libvirt's)")
     add("--probe.timeout", dest="probe_timeout", type=_duration, metavar="TIME", help="how long a probe may take (30s)")
     add("--series.limit", dest="series_limit", type=_count, metavar="N", help="how many series a driver may make (10000)")
+    add(
+        "--state.file",
+        dest="state_file",
+        type=Path,
+        metavar="FILE",
+        help="where losses are remembered ($STATE_DIRECTORY/state.json)",
+    )
+    retention = "for how long a kind of guest is remembered that is no longer reported (30d)"
+    add("--state.retention", dest="state_retention", type=_long_duration, metavar="TIME", help=retention)
     add("--path.rootfs", dest="path_rootfs", type=_folder, metavar="DIR", help="where this host's files are read (/)")
     add("--path.procfs", dest="path_procfs", type=_folder, metavar="DIR", help="its procfs (/proc)")
     add("--path.sysfs", dest="path_sysfs", type=_folder, metavar="DIR", help="its sysfs (/sys)")
@@ -148,6 +193,16 @@ def _add_web_flags(parser: argparse.ArgumentParser) -> None:
     where = "where to listen; may stand several times (:19177)"
     add("--web.listen-address", dest="web_listen_address", action="append", type=_address, metavar="ADDR", help=where)
     add("--web.telemetry-path", dest="web_telemetry_path", type=_path, metavar="PATH", help="(/metrics)")
+    add(
+        "--web.config.file",
+        dest="web_config_file",
+        type=Path,
+        metavar="FILE",
+        help="TLS, passwords, limits: exporter-toolkit's format",
+    )
+    add("--web.systemd-socket", dest="web_systemd_socket", action="store_true", default=None, help="listen on what systemd opened")
+    most = "how many requests may be under way; 0: any number (40)"
+    add("--web.max-requests", dest="web_max_requests", type=_bound, metavar="N", help=most)
 
 
 # ---- values ------------------------------------------------------------------------------------------------------------------
@@ -160,10 +215,21 @@ def _duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _long_duration(text: str) -> float:
+    try:
+        return long_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
         raise argparse.ArgumentTypeError(f"found {text!r}; expected a whole number above 0")
     return int(text)
+
+
+def _bound(text: str) -> int:
+    return 0 if text == "0" else _count(text)
 
 
 def _folder(text: str) -> str:
@@ -174,8 +240,9 @@ def _folder(text: str) -> str:
 
 def _address(text: str) -> str:
     match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):([0-9]{1,5})", text)
-    if match is None or int(match[1]) > 65535:
-        raise argparse.ArgumentTypeError(f"found {text!r}; expected :PORT, HOST:PORT or [IPV6]:PORT, such as 127.0.0.1:19177")
+    if not re.fullmatch("unix:/.+", text) and (match is None or int(match[1]) > 65535):
+        expected = ":PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH, such as 127.0.0.1:19177"
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected {expected}")
     return text
 
 

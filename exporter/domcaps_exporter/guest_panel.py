@@ -79,8 +79,8 @@ def _matrix(rows: Iterable[Row]) -> str:
 
 def _place(row: Row) -> str:
     if not row.element:
-        return "elements<small>as a whole</small>"
-    return f"{text(row.element)}<small>{text(row.enum) or 'numbers'}</small>"
+        return "elements <small>as a whole</small>"
+    return f"{text(row.element)} <small>{text(row.enum) or 'numbers'}</small>"
 
 
 def _cells(row: Row) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What the exporter says about itself: how each driver's probes went, which plugins there are, and the process. It only remembers.
 
-A driver is *seen* once its hypervisor was there. Until then its absence is the expected thing: no `domcaps_probe_success`, no
-failure counted, so that a host without Xen does not raise Xen's alarm.
+A driver is *seen* once its hypervisor was there, also before a restart where there is a state file. Until then its absence is the
+expected thing: no `domcaps_probe_success`, no failure counted, so that a host without Xen does not raise Xen's alarm.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class _Record:
 class Ledger:
     """The exporter's own metrics. Not for several threads."""
 
-    def __init__(self, drivers: Iterable[str], plugins: Iterable[Plugin], version: str) -> None:
+    def __init__(self, drivers: Iterable[str], plugins: Iterable[Plugin], version: str, seen: Container[str] = ()) -> None:
+        """`seen`: the drivers that were seen before this process began."""
+        self._seen = seen
         self._records = {driver: _Record() for driver in drivers}
         self._constant = [*_of_plugins(tuple(plugins)), _of_build(version)]
         self._process = CollectorRegistry()
@@ -41,7 +43,12 @@ class Ledger:
     def note(self, outcome: Outcome, series: int) -> None:
         """Enter what became of a driver and how many series it makes. An outcome that several scrapes share is entered once."""
         record = self._records[outcome.driver]
-        if outcome.failure is not None and outcome.failure.reason == "absent" and record.last is None:
+        if (
+            outcome.failure is not None
+            and outcome.failure.reason == "absent"
+            and record.last is None
+            and outcome.driver not in self._seen
+        ):
             return
         if not _same(record.last, outcome):
             if outcome.failure is None:

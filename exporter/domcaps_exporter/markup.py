@@ -14,7 +14,7 @@ def text(words: str | None) -> str:
 
 def link(address: str, words: str) -> str:
     """A link within this server; `address` is a path, quoted here."""
-    return f'<a href="{escape(quote(address))}">{text(words)}</a>'
+    return f'<a href="{escape(quote(address, errors="surrogateescape"))}">{text(words)}</a>'
 
 
 def items(kind: str, label: str, marked: Iterable[str], mark: str) -> str:

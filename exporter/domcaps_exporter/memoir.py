@@ -2,7 +2,7 @@
 
     {"format": 1, "digest": "…", "drivers": {"qemu": {"changed": 1770000000.5, "guests": [{
         "emulator": "/usr/bin/qemu-system-x86_64", "arch": "x86_64", "machine": "q35", "virttype": "kvm",
-        "presence": "reported", "since": 0.0,
+        "presence": "reported", "since": 0.0, "native": true,
         "things": {"hostdev": {"pciBackend": {"vfio": 1770000000.5}}, "guest": {"": {"": true}}},
         "listed": {"hostdev": {"pciBackend": ["vfio"]}}}]}}}
 
@@ -32,7 +32,7 @@ _PRESENCES: Mapping[object, Presence] = {"reported": "reported", "withdrawn": "w
 _WORDS = ("emulator", "arch", "machine", "virttype")
 
 
-class DamagedError(DomcapsError):
+class Damaged(DomcapsError):
     """Bytes that are no memory; the message reads on after the file's name."""
 
 
@@ -46,18 +46,18 @@ def decode(data: bytes) -> dict[str, Past]:
     """What `encode` was given.
 
     Raises:
-        DamagedError: the bytes are not what it wrote.
+        Damaged: the bytes are not what it wrote.
     """
     try:
         whole = _mapping(json.loads(data))
         if whole["format"] != FORMAT:
-            raise DamagedError(f"is of the format {whole['format']!r}, and this exporter knows {FORMAT}")
+            raise Damaged(f"is of the format {whole['format']!r}, and this exporter knows {FORMAT}")
         drivers = _mapping(whole["drivers"])
         if whole["digest"] != _digest(drivers):
-            raise DamagedError("is damaged: its digest is another one")
+            raise Damaged("is damaged: its digest is another one")
         return {driver: _past(said) for driver, said in drivers.items()}
-    except (ValueError, KeyError, RecursionError) as error:
-        raise DamagedError(f"is damaged: {type(error).__name__}: {error}") from error
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+        raise Damaged(f"is damaged: {type(error).__name__}: {error}") from error
 
 
 def _digest(drivers: object) -> str:
@@ -79,7 +79,8 @@ def _guest(identity: Identity, guest: Guest) -> dict[str, object]:
         if trace.listed:
             listed.setdefault(element, {}).setdefault(enum, []).append(value)
     words = {word: getattr(identity, word) for word in _WORDS}
-    return {**words, "presence": guest.presence, "since": guest.since, "things": things, "listed": listed}
+    about = {"presence": guest.presence, "since": guest.since, "native": guest.native}
+    return {**words, **about, "things": things, "listed": listed}
 
 
 # ---- from JSON ---------------------------------------------------------------------------------------------------------------
@@ -95,7 +96,8 @@ def _identified(said: object) -> tuple[Identity, Guest]:
     guest = _mapping(said)
     listed = frozenset(_keys(guest["listed"]))
     traces = {key: _trace(thing, listed=key in listed) for key, thing in _things(guest["things"])}
-    return Identity(*(_word(guest[word]) for word in _WORDS)), Guest(traces, _PRESENCES[guest["presence"]], _time(guest["since"]))
+    identity = Identity(*(_word(guest[word]) for word in _WORDS))
+    return identity, Guest(traces, _PRESENCES[guest["presence"]], _time(guest["since"]), guest["native"] is True)
 
 
 def _things(said: object) -> Iterator[tuple[Key, object]]:

@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from domcaps_exporter.model import CpuModel, Failure, Outcome, Report
+from domcaps_exporter.model import CpuModel, Failure, Identity, Outcome, Report
 from domcaps_exporter.truths import elements, fingerprint, host_model, loaders, models, parameters, unmet, values
 
 _VALUE = ("element", "enum", "value")
@@ -99,6 +99,10 @@ _FAMILIES = {
         "Where the answer comes from: the emulator's version and resolved path, and a hash that is equal for equal capabilities.",
         (*_IDENTITY, "version", "source", "path", "fingerprint"),
     ),
+    "domcaps_lost_timestamp_seconds": _Family(
+        "When a guest on this host lost something that it could have before, as seen by this exporter; see --state.file.",
+        (*_IDENTITY, *_VALUE),
+    ),
     "domcaps_machine_type_info": _Family("A machine type that the emulator offers.", (*_EMULATOR, "alias", "deprecated")),
     "domcaps_machine_type_vcpus_max": _Family("How many vCPUs a machine type can have, from the emulator.", _EMULATOR),
 }
@@ -132,6 +136,15 @@ def exposed(outcome: Outcome, limit: int, options: Options) -> Exposed:
         samples = tuple(_samples(outcome, options))
     except Exception as error:  # noqa: BLE001 - reports are a stranger's: whatever is in them costs their own driver only
         return Exposed(failure=Failure("contract", f"a report that cannot be shown: {type(error).__name__}: {error}"))
+    return _bounded(samples, limit)
+
+
+def completed(shown: Exposed, more: Iterable[Sample], limit: int) -> Exposed:
+    """The same with what the reports leave out (`recall`)."""
+    return shown if shown.failure is not None else _bounded((*shown.samples, *more), limit)
+
+
+def _bounded(samples: tuple[Sample, ...], limit: int) -> Exposed:
     if len(samples) > limit:
         return Exposed(failure=Failure("limit", f"{len(samples)} series are more than the {limit} allowed (--series.limit)"))
     return Exposed(samples)
@@ -143,6 +156,12 @@ def families(samples: Iterable[Sample]) -> list[Metric]:
     for name, labels, value in samples:
         made[name].add_metric(labels, value)
     return [family for family in made.values() if family.samples]
+
+
+def identified(driver: str, guest: Identity, sample: Sample) -> Sample:
+    """A sample about one kind of guest, with its five labels before its own."""
+    labels = (driver, guest.emulator, guest.arch, guest.machine, guest.virttype, *sample.labels)
+    return Sample(sample.family, tuple(map(_encodable, labels)), float(sample.value))
 
 
 def _twice(outcome: Outcome) -> Failure | None:
@@ -160,15 +179,9 @@ def _encodable(label: str) -> str:
 
 def _samples(outcome: Outcome, options: Options) -> Iterator[Sample]:
     for report in outcome.reports:
-        identity = (outcome.driver, *_identity(report))
-        for name, labels, value in _of_report(report, options):
-            yield Sample(name, tuple(map(_encodable, (*identity, *labels))), float(value))
+        for sample in _of_report(report, options):
+            yield identified(outcome.driver, report.identity, sample)
     yield from _machine_types(outcome)
-
-
-def _identity(report: Report) -> tuple[str, str, str, str]:
-    guest = report.identity
-    return guest.emulator, guest.arch, guest.machine, guest.virttype
 
 
 def _of_report(report: Report, options: Options) -> Iterator[Sample]:

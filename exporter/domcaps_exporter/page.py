@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 
 from domcaps_exporter import guest_panel
 from domcaps_exporter.cpu_panel import told_apart
@@ -11,21 +12,30 @@ from domcaps_exporter.guest_panel import Panel, can_run
 from domcaps_exporter.markup import link, table, text
 from domcaps_exporter.matrix import matrix
 from domcaps_exporter.model import Outcome
+from domcaps_exporter.past import Change
+from domcaps_exporter.reasons import sentence
 from domcaps_exporter.service import catalogue
 from domcaps_exporter.style import POLICY, STYLE
 
 __all__ = ["POLICY", "render"]
 
+_LATEST = 50
+"""How many changes are shown."""
+
+_DIRECTIONS = {"lost": '<b class="no">✗ lost</b>', "gained": '<b class="yes">✓ gained</b>'}
 _MANY = 3
 """From so many kinds of guests on, they are folded: the overview leads to them."""
 
 
-def render(outcomes: Sequence[Outcome], plugins: Iterable[Plugin], version: str, telemetry_path: str) -> str:
-    """The whole page; everything that came from elsewhere is escaped."""
+def render(
+    outcomes: Sequence[Outcome], plugins: Iterable[Plugin], version: str, telemetry_path: str, changes: Sequence[Change] = ()
+) -> str:
+    """The whole page; everything that came from elsewhere is escaped. `changes` are those since the exporter started."""
     panels = tuple(_panels(outcomes))
     parts = (
         _head(telemetry_path),
         _overview(panels),
+        _changes(changes),
         _drivers(outcomes, tuple(plugins)),
         *(guest_panel.render(panel, unfolded=len(panels) < _MANY) for panel in panels),
         f"</main>\n<footer><p>domcaps-exporter {text(version)}</p></footer>\n</body></html>\n",
@@ -56,7 +66,7 @@ def _overview(panels: Sequence[Panel]) -> str:
         return '<p class="alarm">No driver has found a kind of guest here. What each says stands below.</p>'
     rows = (
         (
-            f'<a href="#{panel.anchor}">{text(panel.title)}</a><small>{text(panel.report.identity.emulator)}</small>',
+            f'<a href="#{panel.anchor}">{text(panel.title)}</a> <small>{text(panel.report.identity.emulator)}</small>',
             can_run(panel.report.guest.supported),
             *_counts(panel),
         )
@@ -75,6 +85,33 @@ def _counts(panel: Panel) -> tuple[str, str, str]:
     usable = sum(model.usable == "yes" for model in listed)
     has, missing = sum(len(row.have) for row in panel.matrix.rows), sum(row.missing for row in panel.matrix.rows)
     return str(has), str(missing), f"{usable} of {len(listed)} usable" if listed else "-"
+
+
+def _changes(changes: Sequence[Change]) -> str:
+    """The latest first."""
+    if not changes:
+        return "<h2>Changes</h2><p>Nothing was lost or gained since the exporter started.</p>"
+    latest = sorted(changes, key=lambda change: change.time, reverse=True)
+    rows = (
+        (_when(change.time), _DIRECTIONS[change.direction], text(" ".join(filter(None, change.key))), _guest(change), _why(change))
+        for change in latest[:_LATEST]
+    )
+    caption = f"Since the exporter started: {len(changes)}" + (f", of which the last {_LATEST}" if len(changes) > _LATEST else "")
+    return "<h2>Changes</h2>" + table(caption, ("When", "What happened", "What", "Guest", "Why"), rows)
+
+
+def _when(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f'<time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}">{moment:%Y-%m-%d %H:%M:%S} UTC</time>'
+
+
+def _guest(change: Change) -> str:
+    guest = change.identity
+    return text(" ".join(filter(None, (change.driver, guest.arch, guest.machine, guest.virttype))))
+
+
+def _why(change: Change) -> str:
+    return _long("; ".join(map(sentence, change.lacks)))
 
 
 def _drivers(outcomes: Iterable[Outcome], plugins: Sequence[Plugin]) -> str:

@@ -1,15 +1,15 @@
 """What a driver's guests could have before, and what became of it. Pure.
 
-A thing is *lost* where a guest could have it and now definitely cannot. So nothing is lost that never was a yes, nothing that nobody
-knows of any more, nothing by a probe that failed, and nothing but the guest itself while such a guest cannot run at all.
+A thing is *lost* where a guest could have it and now definitely cannot. So nothing is lost that never was a yes, nothing of which
+nobody knows any more, nothing by a probe that failed, and nothing but the guest itself while such a guest cannot run at all.
 
 A kind of guest that a driver's answer no longer has is
 
 - forgotten, where its emulator is gone and another one serves the same architecture and virttype;
 - **gone**, where its emulator is gone and none does, or where the whole hypervisor is (`absent`, the one failure that is an
   answer): that guest is lost;
-- **withdrawn**, where the emulator is still there: nobody asks for such guests any more. Its losses are not told, and come back
-  with it.
+- **withdrawn**, where the emulator is still there, or only another program (libvirt) ever told of it: nobody asks for such guests
+  any more. Its losses are not told, and come back with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
-from domcaps_exporter.claims import GUEST, MODEL, Claims, claims
+from domcaps_exporter.claims import GUEST, MODEL, claims
 from domcaps_exporter.model import Identity, Outcome, Report, Truth
 from domcaps_exporter.truths import Key, models, unmet
 
@@ -29,12 +29,15 @@ Direction: TypeAlias = Literal["lost", "gained"]
 LIMIT = 50_000
 """Things that are remembered at most; a document has some hundred."""
 
+RETENTION = 30 * 86400.0
+"""Seconds for which a kind of guest is remembered that is not reported any more, unless it is said otherwise."""
+
 
 class Trace(NamedTuple):
     """What is remembered of one thing.
 
-    `held`: can a guest have it, when last known (None: it was only ever named); `lost`: since when it is missed, in seconds since the
-    epoch; `listed`: a document named it, so that it can vanish.
+    `held`: can a guest have it, when last known (None: it was only ever named); `lost`: since when it is missed, in seconds since
+    the epoch; `listed`: a document named it, so that it can vanish.
     """
 
     held: Truth
@@ -44,11 +47,12 @@ class Trace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """One kind of guest. `since` is when it ceased to be reported, in seconds since the epoch."""
+    """One kind of guest. `since`: when it ceased to be reported, in seconds since the epoch; `native`: its emulator is this host's."""
 
     traces: Mapping[Key, Trace]
     presence: Presence = "reported"
     since: float = 0.0
+    native: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,7 @@ class Loss:
     since: float
 
 
-def fold(
-    past: Past, outcome: Outcome, there: Callable[[str], bool], room: int = LIMIT
-) -> tuple[Past, tuple[Change, ...]]:
+def fold(past: Past, outcome: Outcome, there: Callable[[str], bool], room: int = LIMIT) -> tuple[Past, tuple[Change, ...]]:
     """What is remembered after an outcome, and what changed by it; the very same past where that is nothing.
 
     Args:
@@ -99,7 +101,7 @@ def fold(
     guests = dict(_missing(past, outcome, there))
     for report in outcome.reports:
         known = past.guests.get(report.identity)
-        guests[report.identity] = _seen(known, claims(report), outcome.finished, room)
+        guests[report.identity] = _seen(known, report, outcome.finished, room)
         room -= len(guests[report.identity].traces) - (len(known.traces) if known is not None else 0)
     if guests == past.guests:
         return past, ()
@@ -146,8 +148,9 @@ def forgotten(driver: str, past: Past, chosen: Callable[[Loss], bool]) -> tuple[
 # ---- one kind of guest -------------------------------------------------------------------------------------------------------
 
 
-def _seen(known: Guest | None, said: Claims, now: float, room: int) -> Guest:
+def _seen(known: Guest | None, report: Report, now: float, room: int) -> Guest:
     """A guest that is reported, as it is from now on."""
+    said = claims(report)
     traces = dict(known.traces) if known is not None else {}
     limit = len(traces) + room
     for key in (*said.truths, *(key for key in traces if key not in said.truths)):
@@ -158,7 +161,7 @@ def _seen(known: Guest | None, said: Claims, now: float, room: int) -> Guest:
             traces[key] = _turned(old, truth, now, listed=listed)
         elif key not in said.aliases and (truth is not None or listed) and len(traces) < limit:
             traces[key] = Trace(truth, None, listed)
-    guest = Guest(traces)
+    guest = Guest(traces, native=report.source == "native")
     return known if known == guest else guest
 
 
@@ -176,7 +179,7 @@ def _missing(past: Past, outcome: Outcome, there: Callable[[str], bool]) -> Iter
             continue
         if any(_is_at_a_loss(report, identity) for report in outcome.reports):
             yield identity, guest
-        elif outcome.failure is None and _is_there(identity, outcome, there):
+        elif not guest.native or (outcome.failure is None and _is_there(identity, outcome, there)):
             yield identity, _withdrawn(guest, outcome.finished)
         elif not any(_serves(report, identity) for report in outcome.reports):
             yield identity, _gone(guest, outcome.finished)
@@ -197,7 +200,7 @@ def _serves(report: Report, identity: Identity) -> bool:
 
 
 def _withdrawn(guest: Guest, now: float) -> Guest:
-    return guest if guest.presence == "withdrawn" else Guest(guest.traces, "withdrawn", now)
+    return guest if guest.presence == "withdrawn" else replace(guest, presence="withdrawn", since=now)
 
 
 def _gone(guest: Guest, now: float) -> Guest:
@@ -205,7 +208,7 @@ def _gone(guest: Guest, now: float) -> Guest:
     if guest.presence != "reported":
         return guest
     runs = {GUEST: _turned(guest.traces[GUEST], False, now, listed=False)} if GUEST in guest.traces else {}
-    return Guest({**guest.traces, **runs}, "gone", now)
+    return replace(guest, traces={**guest.traces, **runs}, presence="gone", since=now)
 
 
 # ---- what changed ------------------------------------------------------------------------------------------------------------

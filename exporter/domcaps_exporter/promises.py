@@ -88,7 +88,7 @@ def _words(report: Report) -> Iterator[str]:
 
 
 def _reasons(report: Report) -> Iterator[str]:
-    """A no has a reason, and nothing else has; what libvirt refuses it does not list."""
+    """A no has a reason where the driver judged itself, and nothing else has; what libvirt refuses it does not list."""
     if _key(report.guest) != ("guest", "", ""):
         yield f"its verdict on the guest is about {_said(_key(report.guest))}; the element is 'guest', enum and value are empty"
     listed = frozenset(_listed(report.told))
@@ -96,7 +96,8 @@ def _reasons(report: Report) -> Iterator[str]:
     for verdict in (report.guest, *report.verdicts):
         name = _said(_key(verdict))
         yield from (f"{name} {fault}" for fault in _of_verdict(verdict))
-        if verdict.supported is False and not verdict.unmet and (verdict.enum or verdict.element not in excused):
+        unexplained = verdict.supported is False and not verdict.unmet and report.source == "native"
+        if unexplained and (verdict.enum or verdict.element not in excused):
             yield f"{name} is impossible, and nothing says what it lacks"
         if _key(verdict) in listed and any(lack.libvirt == "refuses" for lack in verdict.unmet):
             yield f"{name} is in the document, though libvirt is said to refuse it"

@@ -48,7 +48,7 @@ def told(url: str, seconds: float) -> Told:
     except TimeoutError as error:
         raise RemoteError(f"{shown(url)}: no answer within {seconds:g} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise RemoteError(f"{shown(url)}: {error or type(error).__name__}") from error
+        raise RemoteError(f"{shown(url)}: {str(error) or type(error).__name__}") from error
 
 
 def shown(url: str) -> str:

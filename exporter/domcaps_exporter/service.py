@@ -1,7 +1,7 @@
 """What can be asked of the exporter, whatever the protocol: a scrape, its exposition, its documents. It waits, but only as told.
 
 Nothing here is older than the scrape. What is kept are bytes and judgements about reports that have not changed: a watch hands
-out the very same `reports` tuple as long as its facts stand still.
+out the very same `reports` tuple as long as its facts stand still, and so does the chronicle with a driver's past.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import chain
 from typing import Protocol, TypeAlias
 
+from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.document import write
 from domcaps_exporter.drivers import Plugin
-from domcaps_exporter.exposition import Format, Part, gzipped, plain
+from domcaps_exporter.exposition import TEXT_0, Format, Part, gzipped, plain
 from domcaps_exporter.ledger import Ledger
-from domcaps_exporter.metrics import Exposed, Options, exposed, families
+from domcaps_exporter.metrics import Exposed, Options, completed, exposed, families
 from domcaps_exporter.model import Document, Driver, Outcome, Report
+from domcaps_exporter.past import Past
+from domcaps_exporter.recall import lost, recalled
 
 _Reports: TypeAlias = tuple[Report, ...]
 
@@ -56,26 +60,34 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Reports, and what they come to."""
+    """Reports and what was before them, and what they come to."""
 
     reports: _Reports
+    past: Past
     exposed: Exposed
 
 
 class Service:
-    """The drivers of one exporter. For one event loop."""
+    """The drivers of one exporter. For one event loop. Without a `chronicle` it remembers for itself, as long as it lives."""
 
     def __init__(
-        self, watches: Iterable[Watch], plugins: Iterable[Plugin], *, series_limit: int = 10_000, options: Options | None = None
+        self,
+        watches: Iterable[Watch],
+        plugins: Iterable[Plugin],
+        *,
+        series_limit: int = 10_000,
+        options: Options | None = None,
+        chronicle: Chronicle | None = None,
     ) -> None:
         self._watches = {watch.driver.name: watch for watch in watches}
         self.plugins: Sequence[Plugin] = tuple(plugins)
         self.version = version("domcaps-exporter")
         self._limit = series_limit
         self._options = Options() if options is None else options
-        self._ledger = Ledger(self._watches, self.plugins, self.version)
+        self.chronicle = Chronicle(tuple(self._watches)) if chronicle is None else chronicle
+        self._ledger = Ledger(self._watches, self.plugins, self.version, self.chronicle.seen)
         self._judged: dict[str, _Judged] = {}
-        self._written: dict[tuple[str, ...], tuple[tuple[_Reports, ...], Part]] = {}
+        self._written: dict[tuple[str, ...], tuple[tuple[_Reports | Past, ...], Part]] = {}
 
     @property
     def drivers(self) -> tuple[str, ...]:
@@ -92,6 +104,7 @@ class Service:
         try:
             if awaited:
                 await asyncio.wait(awaited.values(), timeout=patience)
+            self.chronicle.look()
             return tuple(self._entered(_heard(awaited.get(watch.driver.name), watch, patience)) for watch in asked)
         finally:
             for future in awaited.values():
@@ -100,16 +113,25 @@ class Service:
     def metrics(self, outcomes: Sequence[Outcome], wanted: Format, gzip: bool, *, process: bool = True) -> bytes:
         """The exposition of a scrape; `process`: also what is about the exporter rather than about the drivers asked."""
         drivers = frozenset(outcome.driver for outcome in outcomes)
-        whole = (*self._ledger.families(drivers), *self._ledger.process()) if process else self._ledger.probes(drivers)
-        tail = Part(whole)
+        own = (*self._ledger.families(drivers), *self._ledger.process()) if process else self._ledger.probes(drivers)
+        tail = Part((*self.chronicle.families(drivers), *own))
         return (gzipped if gzip else plain)(self.body(outcomes), tail, wanted)
 
+    def textfile(self, outcomes: Sequence[Outcome]) -> bytes:
+        """The exposition without what is about this process, which ends with it."""
+        drivers = frozenset(outcome.driver for outcome in outcomes)
+        return plain(self.body(outcomes), Part((*self.chronicle.families(drivers), *self._ledger.families(drivers))), TEXT_0)
+
     def body(self, outcomes: Sequence[Outcome]) -> Part:
-        """What the documents say, the same object as long as every driver's reports are."""
-        asked, reports = tuple(outcome.driver for outcome in outcomes), tuple(outcome.reports for outcome in outcomes)
+        """What the documents say and what is missed, the same object as long as every driver's reports and past are."""
+        judged = [self._judge(outcome).samples for outcome in outcomes]
+        asked = tuple(outcome.driver for outcome in outcomes)
+        pasts = [self.chronicle.past(driver) for driver in asked]
+        ground: tuple[_Reports | Past, ...] = (*(outcome.reports for outcome in outcomes), *pasts)
         kept = self._written.pop(asked, None)
-        if kept is None or any(old is not new for old, new in zip(kept[0], reports, strict=True)):
-            kept = reports, Part(families(sample for outcome in outcomes for sample in self._judge(outcome).samples))
+        if kept is None or any(old is not new for old, new in zip(kept[0], ground, strict=True)):
+            missed = (lost(driver, past) for driver, past in zip(asked, pasts, strict=True))
+            kept = ground, Part(families(chain.from_iterable((*judged, *missed))))
         self._written[asked] = kept
         if len(self._written) > _COMBINATIONS:
             del self._written[next(iter(self._written))]
@@ -123,13 +145,22 @@ class Service:
         return shown
 
     def _judge(self, outcome: Outcome) -> Exposed:
+        """What an outcome comes to. It is entered into the chronicle on the way, unless it may not be shown."""
         if outcome.failure is not None:
+            self.chronicle.learn(outcome)
             return Exposed(failure=outcome.failure)
         judged = self._judged.get(outcome.driver)
-        if judged is None or judged.reports is not outcome.reports:
-            judged = _Judged(outcome.reports, exposed(outcome, self._limit, self._options))
+        if judged is None or judged.reports is not outcome.reports or judged.past is not self.chronicle.past(outcome.driver):
+            judged = self._judged_anew(outcome)
             self._judged[outcome.driver] = judged
         return judged.exposed
+
+    def _judged_anew(self, outcome: Outcome) -> _Judged:
+        shown = exposed(outcome, self._limit, self._options)
+        if shown.failure is None:
+            self.chronicle.learn(outcome)
+        past = self.chronicle.past(outcome.driver)
+        return _Judged(outcome.reports, past, completed(shown, recalled(outcome, past, self._options), self._limit))
 
 
 def catalogue(outcomes: Iterable[Outcome]) -> Mapping[str, Entry]:

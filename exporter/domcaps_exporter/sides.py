@@ -1,4 +1,4 @@
-"""What `diff` can compare, by its name: a file, a recorded directory, an exporter, a libvirt, this host. Reads files, asks the network."""
+"""What `diff` compares, by name: a file, a recorded directory, an exporter, a libvirt, this host. Reads files, asks the network."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ After a crash at any moment the file is the old one or the new one. Who replaces
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
-from domcaps_exporter.memoir import DamagedError, Memory, decode, encode
+from domcaps_exporter.memoir import Damaged, Memory, decode, encode
 from domcaps_exporter.past import Past
 
 LIMIT = 16 << 20
@@ -34,25 +35,33 @@ class StateFile:
         self._stamp: _Stamp = None
 
     def moved(self) -> bool:
-        """Is it another file than the one that was last read or written here?"""
-        return self._stamp != self._looked()
+        """Has somebody else put another file here since it was last read or written?"""
+        with suppress(OSError):
+            return self._looked() not in (None, self._stamp)
+        return False
+
+    def vanished(self) -> bool:
+        """Has it been taken away since?"""
+        with suppress(OSError):
+            return self._stamp is not None and self._looked() is None
+        return False
 
     def read(self) -> dict[str, Past]:
         """What it says; nothing where there is no file.
 
         Raises:
-            DamagedError: it is no state file.
+            Damaged: it is no state file.
             OSError: it cannot be read.
         """
         self._stamp = self._looked()
         if self._stamp is None:
             return {}
         if not stat.S_ISREG(self.path.stat().st_mode):
-            raise IsADirectoryError(None, "it is not a regular file", str(self.path))
+            raise OSError(errno.EINVAL, "it is not a regular file", str(self.path))
         with self.path.open("rb") as file:
             data = file.read(LIMIT + 1)
         if len(data) > LIMIT:
-            raise DamagedError(f"is larger than {LIMIT} bytes")
+            raise Damaged(f"is larger than {LIMIT} bytes")
         return decode(data)
 
     def write(self, memory: Memory) -> None:
@@ -63,7 +72,7 @@ class StateFile:
         """
         data = encode(memory)
         if len(data) > LIMIT:
-            raise OSError(None, f"it would be larger than {LIMIT} bytes", str(self.path))
+            raise OSError(errno.EFBIG, f"it would be larger than {LIMIT} bytes", str(self.path))
         new = self.path.with_name(f"{self.path.name}.new")
         try:
             self._write(new, data)
@@ -128,7 +137,7 @@ class StateFile:
     def _looked(self) -> _Stamp:
         try:
             found = os.stat(self.path)  # noqa: PTH116  every scrape does
-        except OSError:
+        except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 

@@ -75,6 +75,13 @@ summary h2 { display: inline; margin: 0 }
   header, main, footer { padding-left: .75rem; padding-right: .75rem }
   .document, details { padding: .5rem }
 }
+@media (max-width: 30rem) {
+  table { font-size: .87rem }
+  thead th { font-size: .8rem }
+  th, td { padding: .35rem .2rem }
+  .matrix th:first-child { width: 7rem }
+  b.no, b.yes, b.unsure { padding: 0 .3rem; white-space: normal }
+}
 """
 
 _DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()

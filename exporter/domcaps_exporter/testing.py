@@ -11,7 +11,7 @@ A driver that ends its process ends the test's as well: the exporter guards itse
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from domcaps_exporter import parcel, recording
 from domcaps_exporter.contract import checked_drivers, words_of
 from domcaps_exporter.errors import ContractError
 from domcaps_exporter.hearsay import Hosts, Stalled, host_of, this_host
-from domcaps_exporter.model import ABSENT, DENIED, Answer, Driver, Facts, Host, Outcome, Question, Refusal, Report
+from domcaps_exporter.model import ABSENT, DENIED, Answer, Driver, Facts, Failure, Host, Outcome, Question, Refusal, Report
 from domcaps_exporter.probing import Watch
 from domcaps_exporter.promises import broken, contradicted
 from domcaps_exporter.remains import left_behind, overheard
@@ -30,6 +30,8 @@ __all__ = ["Hosts", "conform", "host_of", "this_host"]
 GRACE = 1.0
 """Seconds after its deadline in which a driver must have noticed."""
 
+_FAULTS = ("crashed", "contract")
+"""Of the reasons why there is no answer those that are no honest ones."""
 _HURRY = 0.05
 _BENT = 40
 """How many of the answers are bent in turn, evenly chosen."""
@@ -50,9 +52,9 @@ def conform(driver: Driver, host: Hosts | None = None, recordings: Iterable[Fact
     except ContractError as error:
         return [error.message]
     faults, found = _probed(driver, host or this_host(), seconds)
-    described = [facts for facts in (found, *recordings) if facts]
-    if not described and not faults:
-        return [f"{driver.name}: there is nothing to ask on this host, and no recording: nothing was seen of it"]
+    described = [*([found] if isinstance(found, Mapping) else []), *recordings]
+    if isinstance(found, Failure) and not described:
+        faults.append(f"nothing can be seen of it without a recording: its probe says {found.reason}: {found.text}")
     faults += [fault for facts in described for fault in _described(driver, facts, seconds)]
     return list(dict.fromkeys(f"{driver.name}: {fault}" for fault in faults))
 
@@ -60,31 +62,31 @@ def conform(driver: Driver, host: Hosts | None = None, recordings: Iterable[Fact
 # ---- probe -------------------------------------------------------------------------------------------------------------------
 
 
-def _probed(driver: Driver, host: Hosts, seconds: float) -> tuple[list[str], Facts | None]:
-    """What its probe breaks, and the facts it found; None where there is nothing to ask."""
-    faults = _dawdling(driver)
+def _probed(driver: Driver, host: Hosts, seconds: float) -> tuple[list[str], Facts | Failure | None]:
+    """What its probe breaks, and the facts it found, or why it could not; None where that is a fault of its own."""
+    faults, asking = _dawdling(driver), replace(driver, describe=_nothing)
     with left_behind() as remains:
-        first = _outcome(replace(driver, describe=_nothing), host, seconds)
+        first = _outcome(asking, host, seconds)
     faults += [f"its probe leaves {thing} behind" for thing in remains]
     if first is None:
-        return [*faults, f"its probe had not ended {GRACE:.0f} s after its deadline of {seconds:g} s"], None
+        return [*faults, f"its probe had not ended {GRACE:g} s after its deadline of {seconds:g} s"], None
+    if first.failure is not None and first.failure.reason in _FAULTS:
+        return [*faults, f"its probe fails: {first.failure.reason}: {first.failure.text}"], None
     if first.failure is not None:
-        absent = first.failure.reason == "absent"
-        return faults if absent else [*faults, f"its probe fails: {first.failure.reason}: {first.failure.text}"], None
-    again = _outcome(replace(driver, describe=_nothing), host, seconds)
-    moved = _moved(first.facts, again.facts) if again is not None and again.failure is None else None
-    if moved is None:
-        faults.append("its probe answers once, and not when it is asked again")
-    faults += [f"the host stood still, and yet another probe finds another answer to {question}" for question in moved or ()]
-    return faults, first.facts
+        return faults, first.failure
+    again = _outcome(asking, host, seconds)
+    if again is None or again.failure is not None:
+        return [*faults, "its probe answers once, and not when it is asked again"], first.facts
+    moved = _moved(first.facts, again.facts)
+    return [*faults, *(f"another probe of a host that stood still finds another answer to {one}" for one in moved)], first.facts
 
 
 def _dawdling(driver: Driver) -> list[str]:
     """Where nothing is answered in time, a probe ends, and says so."""
     outcome = _outcome(replace(driver, describe=_nothing), lambda deadline: Stalled(deadline, {}), _HURRY)
     if outcome is None:
-        return [f"its probe goes on for over {GRACE:.0f} s beyond its deadline where the host answers nothing in time"]
-    if outcome.failure is not None and outcome.failure.reason in ("crashed", "contract"):
+        return [f"its probe goes on for over {GRACE:g} s beyond its deadline where the host answers nothing in time"]
+    if outcome.failure is not None and outcome.failure.reason in _FAULTS:
         return [f"where the host answers nothing in time, its probe fails: {outcome.failure.reason}: {outcome.failure.text}"]
     return []
 
@@ -115,7 +117,11 @@ def _described(driver: Driver, facts: Facts, seconds: float) -> Iterator[str]:
         why = "it does not end" if outcome is None or outcome.failure is None else outcome.failure.text
         yield f"its describe fails: {why}"
         return
-    yield from broken(driver.name, outcome.reports)
+    try:
+        yield from broken(driver.name, outcome.reports)
+    except Exception as error:  # noqa: BLE001  a report may hold anything
+        yield f"its reports are not what their types say: {type(error).__name__}: {words_of(error)}"
+        return
     yield from _impure(driver, facts, outcome.reports)
     yield from _carried(driver, facts, outcome.reports)
     yield from _bent(driver, facts, outcome.reports)
@@ -161,7 +167,7 @@ def _bent(driver: Driver, facts: Facts, reports: Sequence[Report]) -> Iterator[s
                 yield f"its describe does not end where {question} is answered with {_word(answer)}"
             elif outcome.failure is None and answer is DENIED:
                 yield from contradicted(reports, outcome.reports, str(question))
-            elif outcome.failure is not None and outcome.failure.reason in ("crashed", "contract"):
+            elif outcome.failure is not None and outcome.failure.reason in _FAULTS:
                 yield f"its describe fails where {question} is answered with {_word(answer)}: {outcome.failure.text}"
 
 

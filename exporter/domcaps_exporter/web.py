@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import math
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import quote
 
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMessage
 
 from domcaps_exporter import page
+from domcaps_exporter.config import ConfigError
+from domcaps_exporter.connections import Door, Limits, Terms
 from domcaps_exporter.exposition import Format, accepts_gzip, negotiate
+from domcaps_exporter.guard import Guard
+from domcaps_exporter.listening import listening, url
 from domcaps_exporter.model import Outcome
 from domcaps_exporter.service import Entry, Service, catalogue
+from domcaps_exporter.standing import Standing
 from domcaps_exporter.targets import Target
 
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -44,9 +49,9 @@ class _Site:
         self._telemetry_path = telemetry_path
         self._targets = targets
 
-    def application(self) -> web.Application:
-        app = web.Application(middlewares=[_plainly])
-        app.on_response_prepare.append(_undressed)
+    def application(self, guard: Guard) -> web.Application:
+        app = web.Application(middlewares=[_plainly, guard.middleware])
+        app.on_response_prepare.extend((_undressed, guard.dress))
         app.router.add_get(self._telemetry_path, self.metrics)
         if self._telemetry_path != "/":
             app.router.add_get("/", self.page)
@@ -68,7 +73,8 @@ class _Site:
 
     async def page(self, request: web.Request) -> web.Response:
         outcomes = await self._service.scrape(_patience(request))
-        text = page.render(outcomes, self._service.plugins, self._service.version, self._telemetry_path)
+        service = self._service
+        text = page.render(outcomes, service.plugins, service.version, self._telemetry_path, service.chronicle.changes)
         return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": page.POLICY})
 
     async def documents(self, request: web.Request) -> web.Response:
@@ -169,23 +175,25 @@ async def _plainly(request: web.Request, handler: _Handler) -> web.StreamRespons
         return web.Response(status=500, text="the exporter failed; its log says why\n")
 
 
-class _Requests(logging.LoggerAdapter[logging.Logger]):
-    """aiohttp's log. What is no HTTP is its sender's fault: nobody from outside can fill our log with tracebacks."""
-
-    def log(self, level: int, msg: object, *args: object, **rest: Any) -> None:
-        error = rest.get("exc_info")
-        if isinstance(error, BadHttpMessage):
-            self.logger.debug("a request that is no HTTP: %s", " ".join(error.message.split()))
-        else:
-            self.logger.log(level, msg, *args, **rest)
-
-
 async def _undressed(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.popall("Server", None)
     response.headers["X-Content-Type-Options"] = "nosniff"
 
 
 # ---- listening ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """How callers are met: by which web configuration, how many requests may be under way (0: any number), in what time.
+
+    `sockets` listen already; they are served besides the addresses, and closed at the end.
+    """
+
+    web_config: Path | None = None
+    max_requests: int = 40
+    limits: Limits = field(default_factory=Limits)
+    sockets: Sequence[socket.socket] = ()
 
 
 async def serve(
@@ -195,67 +203,43 @@ async def serve(
     stop: asyncio.Event,
     ready: Callable[[Sequence[str]], None],
     targets: Mapping[str, Target] | None = None,
+    front: Front | None = None,
 ) -> None:
     """Serve until `stop` is set; `ready` is told the addresses to open once all of them can be. `targets` are those of /probe.
 
     Args:
-        addresses: `:19177` (every interface, IPv4 and IPv6), `127.0.0.1:0` (any free port), `[::1]:9100`, `name:9100`.
+        addresses: see `listening.listening`.
 
     Raises:
         OSError: an address cannot be listened on; the message names it.
+        ConfigError: the web configuration cannot be used.
     """
-    runner = web.AppRunner(
-        _Site(service, telemetry_path, targets or {}).application(),
-        keepalive_timeout=15,
-        access_log=None,
-        logger=_Requests(_LOG),
-        shutdown_timeout=_FAREWELL,
-    )
+    front = front or Front()
+    standing = Standing(front.web_config)
+    application = _Site(service, telemetry_path, targets or {}).application(Guard(standing, front.max_requests))
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_FAREWELL, handler_cancellation=True)
     with ExitStack() as stack:
-        sockets = [stack.enter_context(_listening(address)) for address in addresses]
+        sockets = [stack.enter_context(one) for one in front.sockets]
+        sockets += [stack.enter_context(listening(address)) for address in addresses]
         await runner.setup()
+        door = Door(_server(runner), lambda: _terms(standing), front.limits)
         try:
-            for listener in sockets:
-                await web.SockSite(runner, listener).start()
-            ready([_url(listener) for listener in sockets])
-            await stop.wait()
+            ready([url(listener, standing.last.context is not None) for listener in sockets])
+            await door.attend(sockets, stop.wait)
         finally:
             await runner.cleanup()
+            await door.close()
 
 
-def _listening(address: str) -> socket.socket:
-    try:
-        host, port = _split(address)
-        return _bound(host, port)
-    except (OSError, ValueError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OSError(getattr(error, "errno", None) or errno.EINVAL, f"cannot listen on {address}: {reason}") from error
+def _server(runner: web.AppRunner) -> web.Server:
+    if runner.server is None:
+        raise RuntimeError("the application was not set up")
+    return runner.server
 
 
-def _split(address: str) -> tuple[str, int]:
-    host, colon, port = address.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or not (port.isascii() and port.isdigit()) or (":" in host and not bracketed):
-        raise ValueError("an address is HOST:PORT, [IPV6]:PORT or :PORT")
-    if int(port) > 65535:
-        raise ValueError("a port is a number up to 65535")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A name stands for its first address, IPv4 before IPv6, as with exporters written in Go."""
-    if not host:
-        dual = socket.has_dualstack_ipv6()
-        return socket.create_server(
-            ("", port), family=socket.AF_INET6 if dual else socket.AF_INET, dualstack_ipv6=dual, backlog=128
-        )
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, place = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return socket.create_server(place, family=family, backlog=128)
-
-
-def _url(listener: socket.socket) -> str:
-    """An address that can be opened: one that means every interface is shown as this machine's own."""
-    host, port = listener.getsockname()[:2]
-    shown = "127.0.0.1" if host in ("::", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared, not bound
-    return f"http://{shown}:{port}/"
+def _terms(standing: Standing) -> Terms:
+    """A connection is made also where the configuration holds no more: its requests are refused, and the log says why."""
+    with suppress(ConfigError):
+        standing.current()
+    tls = standing.last.web.tls
+    return Terms(standing.last.context, None if tls is None else tls.client_allowed_sans)

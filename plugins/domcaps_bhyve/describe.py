@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from domcaps_bhyve.needs import virtualization, vmm_ko
 from domcaps_bhyve.settings import Wanted
-from domcaps_bhyve.table import AFTER_CPU, BEYOND, OS
+from domcaps_bhyve.table import AFTER_CPU, BEYOND, CPU_MODES, OS
 from domcaps_bhyve.world import KNOBS, World
 from domcaps_exporter import Cpu, CpuMode, Document, Identity, Refusal, Report, Verdict, question
 from domcaps_exporter.rules import Evaluated, Version, View, element, enum, evaluate, value
@@ -22,7 +22,6 @@ BHYVE = "/usr/sbin/bhyve"
 VERIFIED: Version = (11, 3)
 """The newest libvirt whose words are known here: the profile where no libvirt is installed."""
 
-_MODES = ("host-passthrough", "maximum", "host-model", "custom")
 _LIBRARY = question("resolve", "/usr/local/lib/libvirt.so.0")
 
 
@@ -62,6 +61,7 @@ def _report(world: World, notes: tuple[str, ...]) -> Report:
         identity=Identity(world.emulator, world.arch, "", "bhyve"),
         guest=_runs(world),
         loaders=tuple((path, True) for path in world.firmware_files()),
+        # bhyve tells no version; it is built with the system, whose release the kernel knows best
         version=(world.knobs or {}).get("kern.osrelease", ""),
         path=world.view.text(question("resolve", world.emulator)) or world.emulator,
         notes=notes,
@@ -83,7 +83,7 @@ def _verdicts(world: World) -> tuple[Verdict, ...]:
 def _document(world: World, profile: Version) -> Document:
     """libvirt's answer: without a machine and without vCPUs."""
     before, after = _evaluated(world, profile)
-    cpu = Cpu(tuple(CpuMode(name, supported=False) for name in _MODES))
+    cpu = Cpu(tuple(CpuMode(name, supported=False) for name in CPU_MODES))
     return Document("bhyve", world.arch, path=BHYVE, children=(*before.elements, cpu, *after.elements))
 
 

@@ -6,9 +6,22 @@ what it said is remembered while the program stands still. The kernel is asked a
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from domcaps_bhyve.describe import SYSTEM, emulator, reports, sysctl_failure, system
 from domcaps_bhyve.settings import Wanted
-from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeRefused, Question, Refusal, Report, question
+from domcaps_exporter import (
+    Answer,
+    Facts,
+    Host,
+    HypervisorAbsent,
+    ProbeRefused,
+    Question,
+    Refusal,
+    Report,
+    UnreadableAnswer,
+    question,
+)
 from domcaps_exporter.rules import Parsed, View, gather
 
 
@@ -19,11 +32,13 @@ class Bhyve:
         self.wanted = wanted
         self._parsed = Parsed()
         self._last: Facts = {}
-        self._reports: tuple[Report, ...] = ()
-        self._understood: tuple[Report, ...] = ()
+        self._reports: tuple[Report, ...] | None = None
+        self._understood: tuple[Report, ...] | None = None
 
     def probe(self, host: Host) -> Facts:
         """Ask. An unchanged host is asked its last questions again, and answers with the same facts.
+
+        Answers that make no sense are facts all the same, so that they can be recorded; `describe` raises what is wrong with them.
 
         Raises:
             HypervisorAbsent: there is no bhyve here, or this is no FreeBSD.
@@ -34,16 +49,21 @@ class Bhyve:
         if self._last and again == self._last:
             return self._last
         facts = gather(self._understand, probe.ask, self._parsed, again)
-        self._judge(View(facts, self._parsed))
+        if self._understood is not None:
+            self._judge(View(facts, self._parsed))
         self._last, self._reports = facts, self._understood
         return facts
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
         """Understand: what was understood while asking, where these are the facts that came of it."""
-        return self._reports if facts is self._last else tuple(reports(View(facts, self._parsed), self.wanted))
+        if facts is self._last and self._reports is not None:
+            return self._reports
+        return tuple(reports(View(facts, self._parsed), self.wanted))
 
     def _understand(self, view: View) -> None:
-        self._understood = tuple(reports(view, self.wanted))
+        self._understood = None
+        with suppress(UnreadableAnswer):
+            self._understood = tuple(reports(view, self.wanted))
 
     def _judge(self, view: View) -> None:
         """Is there anything to report?"""

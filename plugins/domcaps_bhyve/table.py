@@ -34,6 +34,9 @@ disk = any_of("bhyve-device:disk", device("virtio-blk"), ahci_disk, device("nvme
 framebuffer = device("fbuf")
 random = device("virtio-rnd")
 
+CPU_MODES = ("host-passthrough", "maximum", "host-model", "custom")
+"""Guests see the host's CPU, and nothing chooses another."""
+
 
 def loader_paths(world: World) -> tuple[Element, ...]:
     """Whatever lies in the firmware folder; libvirt takes it as the folder gives it, here it is sorted."""
@@ -108,7 +111,11 @@ AFTER_CPU: tuple[Row, ...] = (
 
 BEYOND: tuple[Row, ...] = (
     element("nvram", enum("template", value("yes", bootrom, option("k"), variables_file, *FIRMWARE))),
-    element("cpu", enum("topology", *(value(name, topology) for name in ("sockets", "cores", "threads")))),
+    element(
+        "cpu",
+        enum("mode", *(value(name, without("cpu-modes")) for name in CPU_MODES)),
+        enum("topology", *(value(name, topology) for name in ("sockets", "cores", "threads"))),
+    ),
     element("clock", enum("offset", value("utc", option("u")))),
     element("interface", enum("model", value("virtio", device("virtio-net")), value("e1000", device("e1000")))),
     element(

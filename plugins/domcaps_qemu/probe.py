@@ -102,7 +102,7 @@ class Qemu:
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
         """Understand: what was understood while asking, where these are the facts that came of it."""
-        return self._reports if facts is self._last else tuple(reports(View(facts, self._parsed), self.wanted))
+        return self._reports if facts == self._last else tuple(reports(View(facts, self._parsed), self.wanted))
 
     def _understand(self, view: View) -> None:
         self._understood = tuple(reports(view, self.wanted))

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Truth, Unmet, Verdict, question
 from domcaps_exporter.rules import Version, View, all_known, element, enum, evaluate
-from domcaps_xen.device_model import KIND, device_model
+from domcaps_xen.device_model import KIND, Machine, device_model
 from domcaps_xen.hypervisor import arch_of, controls, hypervisor, is_xen
 from domcaps_xen.needs import unoffered
 from domcaps_xen.settings import ARCHS, Wanted
@@ -47,6 +47,7 @@ def _report(world: World, wanted: Wanted) -> Report:
         loaders=_loaders(world) if world.machine == "xenfv" else (),
         version=world.hypervisor.version,
         path=_resolved(world),
+        canonical=offered.canonical if (offered := _offered(world)) else "",
         notes=_notes(world),
     )
 
@@ -78,8 +79,13 @@ def _vcpus_max(world: World) -> int | None:
         return None
     if world.machine == "xenpv":
         return VCPUS[world.machine]
-    limits = world.device_model.machines if world.machine == "xenfv" else None
-    return min(VCPUS_HVM, (limits or {}).get(world.machine) or VCPUS_HVM)
+    offered = _offered(world)
+    return min(VCPUS_HVM, (offered and offered.vcpus_max) or VCPUS_HVM)
+
+
+def _offered(world: World) -> Machine | None:
+    """The device model's machine of HVM guests; others have none."""
+    return (world.device_model.machines or {}).get(world.machine) if world.machine == "xenfv" else None
 
 
 def _present(world: World) -> tuple[str, ...]:
@@ -102,8 +108,6 @@ def _resolved(world: World) -> str:
 
 def _notes(world: World) -> tuple[str, ...]:
     """Why questions were left unanswered, each reason once."""
-    unasked = (
-        () if world.hypervisor.abilities is not None else ("xl info was not asked: nobody else tells whether Xen has an IOMMU",)
-    )
+    unasked = () if world.hypervisor.abilities is not None else ("only `xl info`, as root, tells whether Xen has an IOMMU",)
     answers = (answer for one, answer in world.view.facts.items() if one.kind in (KIND, "run"))
     return (*unasked, *dict.fromkeys(answer.text for answer in answers if isinstance(answer, Refusal)))

@@ -1,6 +1,6 @@
 """The QEMU that emulates Xen guests' devices, as it describes itself over QMP. Pure.
 
-It answers on any machine, Xen or not: with the accelerator `qtest` it starts no guest.
+It answers on any machine, Xen or not, and without a guest.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from domcaps_exporter import Question, Refusal, Truth, question
 from domcaps_exporter.qmp import command
@@ -29,13 +29,20 @@ VNC = "query-vnc"
 _WORD = re.compile(r"^[\w-]+$", re.MULTILINE)
 
 
+class Machine(NamedTuple):
+    """A machine by its versioned name, and how many vCPUs it can have (0: it does not say)."""
+
+    canonical: str
+    vcpus_max: int
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceModel:
-    """What the device model can do; None where nobody knows. `machines` are vCPU limits by name and alias."""
+    """What the device model can do; None where nobody knows. `machines` is by name and alias."""
 
     path: str
     there: Truth
-    machines: Mapping[str, int] | None = None
+    machines: Mapping[str, Machine] | None = None
     devices: frozenset[str] | None = None
     vnc: Truth = None
     spice: Truth = None
@@ -73,11 +80,11 @@ def _names(line: bytes) -> frozenset[str]:
     return frozenset(_text(entry["name"]) for entry in _entries(line))
 
 
-def _machines(line: bytes) -> Mapping[str, int]:
-    limits: dict[str, int] = {}
-    for entry in _entries(line):
-        limits |= {_text(entry[key]): int(entry.get("cpu-max", 0)) for key in ("name", "alias") if key in entry}
-    return limits
+def _machines(line: bytes) -> Mapping[str, Machine]:
+    entries = _entries(line)
+    offered = [Machine(_text(entry["name"]), int(entry.get("cpu-max", 0))) for entry in entries]
+    aliases = [_text(entry.get("alias", entry["name"])) for entry in entries]
+    return {machine.canonical: machine for machine in offered} | dict(zip(aliases, offered, strict=True))
 
 
 def _displays(text: bytes) -> frozenset[str]:

@@ -5,7 +5,7 @@ libvirt looks at none of them: its answer for Xen is a constant. Names are stabl
 
 from __future__ import annotations
 
-from domcaps_exporter.rules import Need, all_of, any_of
+from domcaps_exporter.rules import Need, all_of, any_known, any_of
 from domcaps_xen.world import World
 
 Rule = Need[World]
@@ -15,10 +15,13 @@ Rule = Need[World]
 pv: Rule = Need("xen-pv", lambda world: world.runs_pv)
 hvm: Rule = Need("xen-hvm", lambda world: world.runs_hvm)
 pvh: Rule = Need("xen-pvh", lambda world: world.runs_pvh)
+paging: Rule = Need("xen-paging", lambda world: world.pages)
+"""libxl: "neither hap nor shadow paging available"."""
 toolstack: Rule = Need("xen-toolstack", lambda world: world.toolstack.there)
 hvmloader: Rule = Need("firmware-file:hvmloader", lambda world: world.toolstack.hvmloader.there)
 ovmf: Rule = Need("firmware-file:ovmf", lambda world: world.toolstack.ovmf.there)
 seabios: Rule = Need("firmware-file:seabios", lambda world: world.toolstack.seabios.there)
+firmware = any_of("firmware-file", seabios, ovmf)
 
 
 def machine(name: str) -> Rule:
@@ -67,8 +70,11 @@ spice: Rule = Need("qemu-qmp:query-spice", lambda world: world.device_model.spic
 
 # ---- backends in this domain -------------------------------------------------------------------------------------------------
 
-blkback: Rule = Need("xen-blkback", lambda world: world.exists("/sys/bus/xen-backend/drivers/vbd"))
-usbback: Rule = Need("xen-usbback", lambda world: world.exists("/sys/bus/xen-backend/drivers/vusb"))
+blkback: Rule = Need(
+    "xen-blkback", lambda world: any_known([world.exists("/sys/bus/xen-backend/drivers/vbd"), world.has_module("xen-blkback")])
+)
+"""There, or loaded when the first guest asks for it."""
+usbback: Rule = Need("xen-usbback", lambda world: world.exists("/sys/bus/usb/drivers/usbback"))
 pciback: Rule = Need("xen-pciback", lambda world: world.exists("/sys/bus/pci/drivers/pciback"))
 
 disk_backend = any_of("disk-backend", blkback, device_model)

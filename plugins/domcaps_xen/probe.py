@@ -94,13 +94,15 @@ class Probe:
         return (*(question("program", path) for path in files), *(BOOT if asked.args[1:] == ("info",) else ()))
 
     def _learn(self, wanted: frozenset[Question]) -> Facts:
-        answers: dict[Question, Answer] = {one: self._host.ask(one) for one in wanted if one.kind == "run"}
+        """Device models first: one that does not answer its monitor is not run once more."""
         models: defaultdict[str, list[Question]] = defaultdict(list)
-        for one in sorted(wanted - answers.keys()):
+        for one in sorted(one for one in wanted if one.kind == KIND):
             models[one.args[0]].append(one)
+        answers: dict[Question, Answer] = {}
         for path, questions in models.items():
             answers |= self._converse(path, questions)
-        return answers
+        failures = {one.args[0]: answer for one, answer in answers.items() if isinstance(answer, Refusal)}
+        return {one: answers.get(one) or failures.get(one.args[0]) or self._host.ask(one) for one in wanted}
 
     def _converse(self, path: str, questions: list[Question]) -> dict[Question, Answer]:
         """Ask a device model everything at once. One that fails has an error for every answer: the hypervisor's are still good."""
@@ -133,9 +135,12 @@ class Probe:
 
 
 def argv(path: str, monitor: int) -> tuple[str, ...]:
-    """A device model that answers questions and does nothing else, with its monitor on an inherited socket."""
+    """A device model that answers questions and does nothing else, with its monitor on an inherited socket.
+
+    Some are built without the accelerator `qtest`, some without TCG; for the machine `none` either will do.
+    """
     return (
         path,
-        *("-S", "-no-user-config", "-nodefaults", "-display", "none", "-machine", "none", "-accel", "qtest"),
+        *("-S", "-no-user-config", "-nodefaults", "-display", "none", "-machine", "none,accel=qtest:tcg"),
         *("-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"),
     )

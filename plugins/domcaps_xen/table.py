@@ -15,9 +15,11 @@ from domcaps_xen.needs import (
     disk_backend,
     display,
     emulated,
+    firmware,
     hvm,
     hvmloader,
     ovmf,
+    paging,
     passthrough,
     pciback,
     pv,
@@ -36,8 +38,8 @@ Row = ElementRow[World]
 
 GUESTS: dict[str, ValueRow[World]] = {
     "xenpv": value("", besides=(toolstack, pv)),
-    "xenpvh": value("", besides=(toolstack, pvh)),
-    "xenfv": value("", besides=(toolstack, hvm, hvmloader, device_model, qemu_machine("xenfv"))),
+    "xenpvh": value("", besides=(toolstack, pvh, paging)),
+    "xenfv": value("", besides=(toolstack, hvm, paging, hvmloader, firmware, device_model, qemu_machine("xenfv"))),
 }
 """What a guest of each machine needs to run at all."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from domcaps_exporter import Truth, question
-from domcaps_exporter.rules import View, all_known
+from domcaps_exporter.rules import View, all_known, presence_of
 from domcaps_xen.device_model import DeviceModel
 from domcaps_xen.hypervisor import Hypervisor
 from domcaps_xen.toolstack import Toolstack
@@ -19,6 +19,7 @@ PV_TOKEN = (4, 13)
 PVH = (4, 10)
 """The first Xen with PVH guests as they are today."""
 
+_MODULES = "/lib/modules"
 _XEN_NAMES = {"x86_64": ("x86_64",), "i686": ("x86_32", "x86_32p"), "aarch64": ("aarch64",), "armv7l": ("armv7l",)}
 
 
@@ -51,7 +52,7 @@ class World:
         return None if abilities is None else ability in abilities
 
     def since(self, release: tuple[int, int]) -> Truth:
-        """Is Xen at least this old?"""
+        """Is Xen of this release or a later one?"""
         return None if self.hypervisor.release is None else self.hypervisor.release >= release
 
     @property
@@ -67,6 +68,12 @@ class World:
         return all_known([self.lists("hvm"), *([] if told is None else [told])])
 
     @property
+    def pages(self) -> Truth:
+        """Has Xen hardware-assisted or shadow paging? Older Xens do not say; nor is it asked of whoever may not ask."""
+        told = self.hypervisor.abilities if self.since(PV_TOKEN) is True else None
+        return told is None or bool(told & {"hap", "shadow"})
+
+    @property
     def runs_pvh(self) -> Truth:
         return all_known([self.runs_pv if self.is_arm else self.runs_hvm, self.since(PVH)])
 
@@ -80,3 +87,17 @@ class World:
     def exists(self, path: str) -> Truth:
         """Is there such a file, folder or device?"""
         return self.view.there(question("exists", path))
+
+    def has_module(self, name: str) -> Truth:
+        """Is this kernel module installed for the running kernel?"""
+        told = (self.view.text(question("uname")) or "").split("\0")
+        if len(told) != 3:
+            return None
+        installed = self.view.form(question("read", f"{_MODULES}/{told[1]}/modules.dep"), _modules)
+        return name in installed if isinstance(installed, frozenset) else presence_of(installed)
+
+
+def _modules(index: bytes) -> frozenset[str]:
+    """The names of the modules in modules.dep."""
+    paths = (line.partition(b":")[0].rpartition(b"/")[2] for line in index.splitlines())
+    return frozenset(path.partition(b".ko")[0].decode("utf-8", "replace") for path in paths)

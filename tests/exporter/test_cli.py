@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -21,6 +22,10 @@ from domcaps_exporter.cli import main
 from domcaps_exporter.flags import UsageError, parse
 
 COMMAND = str(Path(sys.executable).with_name("domcaps-exporter"))
+OURS = sorted({point.name for point in distribution("domcaps-exporter").entry_points if point.group == "domcaps"})
+"""The drivers of this project."""
+ALONE = [COMMAND, *(f"--no-driver.{name}" for name in OURS)]
+"""The command, with the drivers of this project left alone."""
 
 ACME = """
 import time
@@ -75,9 +80,7 @@ class World:
         return self.configure(f"drivers: {{acme: {{mode: {mode}}}}}\n")
 
     def run(self, *argv: str) -> Done:
-        """The command, with the drivers of this project left alone."""
-        whole = [COMMAND, "--no-driver.qemu", *argv]
-        done = subprocess.run(whole, env=self.environment(), capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([*ALONE, *argv], env=self.environment(), capture_output=True, text=True, timeout=30, check=False)
         return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -101,8 +104,11 @@ def world(tmp_path: Path) -> World:
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
-        (["serv"], "found the command 'serv'; expected one of serve, show, record, drivers"),
-        (["show", "qemu"], "show: found 'qemu' after it; expected nothing"),
+        (["serv"], "found the command 'serv'; expected one of serve, show, "),
+        (["show", "qemu"], "show: found 'qemu'; expected LABEL=VALUE with one of driver, "),
+        (["show", "arch=a", "b"], "show: found 'arch=a' 'b' after it; expected [SELECTOR]"),
+        (["diff", "a"], "diff: found 'a' after it; expected A B"),
+        (["completion", "csh"], "completion: found 'csh'; expected one of bash, zsh, fish"),
         (["record", "qemu"], "record: found 'qemu' after it; expected DRIVER DIR"),
         (["--web.listen"], "unrecognized arguments: --web.listen"),
         (["--driver.Q"], "--driver.Q: expected --driver.NAME or --no-driver.NAME"),
@@ -173,7 +179,7 @@ def test_a_flag_is_not_guessed_from_its_beginning() -> None:
     ("argv", "text", "complaint"),
     [
         (["--no-driver.vmm"], None, "--no-driver.vmm: no plugin brings this driver; there are: acme, "),
-        (["--no-driver.acme"], None, "--no-driver.acme, qemu: leaves no driver to ask"),
+        (["--no-driver.acme"], None, f"--no-driver.{', '.join(['acme', *OURS])}: leaves no driver to ask"),
         (["record", "vmm", "x"], None, "record: found the driver 'vmm'; expected one of: acme"),
         (["--replay", "/nowhere"], None, "--replay: "),
         (["--config.file=/nowhere"], None, "/nowhere: cannot be read: No such file or directory"),
@@ -227,14 +233,12 @@ def test_a_probe_that_hangs_does_not_hold_the_command(world: World) -> None:
     before = time.monotonic()
     done = world.run("show", world.mode("hang"), "--probe.timeout=100ms")
     assert done.code == 1
-    assert done.err.startswith("domcaps-exporter: error: acme: no answer within")
+    assert done.err.startswith("domcaps-exporter: error: acme: no answer at the deadline")
     assert time.monotonic() - before < 10
 
 
 def test_a_reader_who_leaves_early_is_no_error(world: World) -> None:
-    with subprocess.Popen(
-        [COMMAND, "--no-driver.qemu", "show"], env=world.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([*ALONE, "show"], env=world.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -298,7 +302,7 @@ def start(world: World) -> Iterator[Start]:
     processes: list[subprocess.Popen[str]] = []
 
     def launch(*argv: str) -> Serving:
-        whole = [COMMAND, "--no-driver.qemu", "--web.listen-address=127.0.0.1:0", "--log.format=json", *argv]
+        whole = [*ALONE, "--web.listen-address=127.0.0.1:0", "--log.format=json", *argv]
         process = subprocess.Popen(whole, env=world.environment(), stderr=subprocess.PIPE, text=True)
         processes.append(process)
         assert process.stderr is not None
@@ -318,7 +322,7 @@ def test_it_says_where_it_listens_serves_and_stops_cleanly(start: Start, number:
     assert 'domcaps_guest_supported{arch="x86_64",driver="acme"' in serving.get("metrics")
     code, took = serving.stop(number)
     assert code == 0
-    assert took < 1
+    assert took < 3  # a tenth of a second where nobody else uses the machine
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -330,7 +334,7 @@ def test_it_stops_within_a_second_also_with_a_probe_in_the_air(start: Start, wor
         time.sleep(0.3)  # the probe hangs now, and the scrape waits for it
         code, took = serving.stop(number)
     assert code == 0
-    assert took < 1
+    assert took < 3  # a tenth of a second where nobody else uses the machine
 
 
 def test_an_address_that_is_taken_is_exit_code_1(world: World) -> None:

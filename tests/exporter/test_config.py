@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from domcaps_exporter.config import LIMIT, Config, ConfigError, claim, load, located
+from domcaps_exporter.config import LIMIT, Config, ConfigError, Wish, claim, load, located
 from domcaps_exporter.errors import SettingError
 from domcaps_exporter.metrics import Options
 
@@ -24,6 +24,17 @@ def test_the_metrics_section_switches_on_what_is_shown_on_request(file: Path) ->
     assert load(file).metrics == Options(blockers=True)
 
 
+def test_targets_have_a_uri_a_time_and_their_drivers_settings(file: Path) -> None:
+    file.write_text(
+        "targets:\n  a: {uri: 'qemu:///system'}\n  b.c: {uri: 'xen+ssh://b/', timeout: 500ms, machines: [xenpv]}\n  d: {uri: x, timeout: 7}\n"
+    )
+    assert load(file).targets == {
+        "a": Wish("qemu:///system"),
+        "b.c": Wish("xen+ssh://b/", 0.5, {"machines": ["xenpv"]}),
+        "d": Wish("x", 7.0),
+    }
+
+
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "drivers:\n", "drivers: {}\n"])
 def test_a_file_that_says_nothing_sets_nothing(file: Path, text: str) -> None:
     file.write_text(text)
@@ -33,7 +44,17 @@ def test_a_file_that_says_nothing_sets_nothing(file: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        pytest.param("targets: {}\n", "targets: no such key; allowed: drivers, metrics", id="unknown key"),
+        pytest.param("target: {}\n", "target: no such key; allowed: drivers, metrics, targets", id="unknown key"),
+        pytest.param("targets: {a: {}}\n", "targets.a.uri: found None, expected a libvirt URI", id="target without URI"),
+        pytest.param(
+            "targets: {a: qemu:///system}\n", "targets.a: found 'qemu:///system', expected a mapping", id="word for a target"
+        ),
+        pytest.param("targets: {a b: {uri: x}}\n", "targets.a b: expected a name of letters", id="target's name"),
+        pytest.param("targets: {a: {uri: x, uris: [y]}}\n", "targets.a.uris: a target has one uri", id="target of two"),
+        pytest.param("targets: {a: {uri: x, timeout: 0}}\n", "targets.a.timeout: found '0'; expected a time", id="no time"),
+        pytest.param(
+            "targets: {a: {uri: x, timeout: yes}}\n", "targets.a.timeout: found True, expected a time", id="yes for a time"
+        ),
         pytest.param("drivers: [qemu]\n", "drivers: found ['qemu'], expected a mapping", id="list for a mapping"),
         pytest.param("drivers:\n  qemu: q35\n", "drivers.qemu: found 'q35', expected a mapping", id="word for a section"),
         pytest.param("drivers:\n  qemu:\n    1: x\n", "drivers.qemu: found the key 1, expected a word", id="number for a key"),

@@ -282,7 +282,7 @@ def test_what_is_no_http_is_400_and_leaves_no_traceback_in_the_log(caplog: pytes
             return answer
 
     with caplog.at_level("INFO"):
-        assert run(ask()).startswith(b"HTTP/1.0 400 ")
+        assert run(ask()).startswith(b"HTTP/1.1 400 ")
     assert caplog.text == ""
 
 
@@ -291,7 +291,7 @@ def test_the_page_shows_what_there_is_and_what_is_missing_and_runs_nothing() -> 
     got = asked("/", answering("qemu", REPORT), failing("xen", HypervisorAbsent("no /dev/xen")), plugins=(refused,))
     text = got.body.decode()
     assert got.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert got.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+    assert got.headers["Content-Security-Policy"].startswith("default-src 'self'; style-src 'sha256-")
     for shown in (
         "/documents/qemu-x86_64-q35-kvm.xml",
         "hostdev pciBackend vfio",

@@ -28,11 +28,11 @@ class RecordedHost:
         self.folder, self._root = DATA / name, root
         self.otherwise: dict[Question, Answer] = {}
         self._sysfs = dict(self._pairs())
-        self._files = frozenset(self._listed())
+        self.files = frozenset(self._listed())
         self._kinds: Mapping[str, Callable[..., Answer]] = {
             "read": self._read,
             "exists": lambda path: b"file" if self._is_there(path) else ABSENT,
-            "exec": lambda path: b"yes" if path in self._files else ABSENT,
+            "exec": lambda path: b"yes" if path in self.files else ABSENT,
             "which": lambda program: f"/usr/sbin/{program}".encode() if program == "xl" else ABSENT,
             "access": lambda path, *_: b"no" if not root else b"yes" if path.startswith("/dev/") else ABSENT,
             "resolve": lambda path: path.encode(),
@@ -71,7 +71,7 @@ class RecordedHost:
     def _is_there(self, path: str) -> bool:
         if path == "/sys/bus/pci/drivers/pciback":
             return self.text("pciback-slots.rc").strip() == "0"
-        return path in self._files
+        return path in self.files
 
     def _uname(self) -> Answer:
         words = self.text("uname.out").split()

@@ -344,6 +344,13 @@ def test_a_bhyve_that_talks_nonsense_is_unreadable(freebsd: Make, command: str) 
     assert getattr(caught.value, "reason", "") == "unreadable"
 
 
+def test_nonsense_can_be_recorded(freebsd: Make, tmp_path: Path) -> None:
+    host = freebsd()
+    host.install("bhyve", "echo a riddle")
+    command(host, "record", "bhyve", str(tmp_path / "recording"))
+    assert any("a riddle" in file.read_text() for file in (tmp_path / "recording").iterdir())
+
+
 # ---- the command -------------------------------------------------------------------------------------------------------------
 
 

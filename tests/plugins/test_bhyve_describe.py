@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -177,6 +179,12 @@ def test_an_empty_section_is_the_default() -> None:
 def test_everything_can_be_said() -> None:
     section = {"emulator": "/opt/bhyve", "firmware_dir": "/opt/firmware/"}
     assert wanted(section, "11.3") == Wanted("/opt/bhyve", "/opt/firmware", (11, 3))
+
+
+def test_the_readmes_example_is_understood() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = re.findall(r"```yaml\n(drivers:.*?)```", readme, re.DOTALL)
+    assert wanted(yaml.safe_load(example)["drivers"]["bhyve"], "auto") == Wanted(emulator=BHYVE)
 
 
 @pytest.mark.parametrize(

@@ -42,20 +42,19 @@ def served() -> Iterator[None]:
     where = ("--web.listen-address", f"127.0.0.1:{PORT}", "--no-driver.qemu", "--probe.timeout", "120s")
     with subprocess.Popen([*command, *where]) as exporter:
         try:
-            await_ready()
+            await_ready(exporter)
             yield
         finally:
             exporter.terminate()
 
 
-def await_ready() -> None:
-    until = time.monotonic() + 90
-    while time.monotonic() < until:
+def await_ready(exporter: subprocess.Popen[bytes]) -> None:
+    while exporter.poll() is None:
         with suppress(OSError):
             fetched("/-/ready")
             return
         time.sleep(0.2)
-    raise TimeoutError("the exporter did not come up")
+    raise SystemExit("the exporter did not come up")
 
 
 def fetched(path: str) -> bytes:

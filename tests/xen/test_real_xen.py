@@ -16,6 +16,7 @@ pytestmark = pytest.mark.xen
 LIBVIRT = Path(__file__).parents[1] / "data/xen/xen420-trixie-vtd-libvirt113"
 MACHINES = ("xenpv", "xenpvh", "xenfv")
 WANTED = os.environ.get("DOMCAPS_XEN_VARIANT", "all")
+"""`all`, or some of them with commas between."""
 
 
 class Dom0:
@@ -40,7 +41,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     return Machine(Path(os.environ["DOMCAPS_XEN"]), tmp_path_factory.mktemp("machine"))
 
 
-@pytest.fixture(scope="module", params=VARIANTS if WANTED == "all" else [WANTED])
+@pytest.fixture(scope="module", params=VARIANTS if WANTED == "all" else WANTED.split(","))
 def dom0(request: pytest.FixtureRequest, machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Dom0:
     variant = str(request.param)
     results = tmp_path_factory.mktemp(variant)

@@ -1,0 +1,199 @@
+"""What one exporter remembers of its drivers, and every change as one line of the log. It keeps the state file, if there is one.
+
+Nothing that goes wrong with the file costs an answer: it is a warning, and the memory goes on without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from domcaps_exporter.memoir import Damaged
+from domcaps_exporter.model import Outcome
+from domcaps_exporter.past import LIMIT, RETENTION, Change, Direction, Past, fold, kept, oldest, withdrawn
+from domcaps_exporter.statefile import StateFile
+
+_LOG = logging.getLogger(__name__)
+_CHANGES = logging.getLogger("domcaps_exporter.changes")
+_DIRECTIONS: tuple[Direction, ...] = ("lost", "gained")
+_NOTHING = Past()
+
+_RECENT = 200
+"""Changes that are kept for people to look at."""
+
+_PATIENCE = 0.1
+"""Seconds that an answer may wait for a `forget` under way."""
+
+_RETRY = 60.0
+"""Seconds until a file that could not be written is tried again, unless something changes before."""
+
+
+class Chronicle:
+    """The memory of the drivers named. For one event loop.
+
+    `retention`: seconds after which a kind of guest that is no longer reported is forgotten; `there(path)`: is there such a file;
+    `clock`: seconds since the epoch.
+
+    Raises:
+        OSError: there is a file, and it cannot be read.
+    """
+
+    def __init__(
+        self,
+        drivers: Collection[str] = (),
+        file: StateFile | None = None,
+        retention: float = RETENTION,
+        there: Callable[[str], bool] = os.path.exists,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._drivers, self._file, self._retention, self._there, self._clock = drivers, file, retention, there, clock
+        self._pasts: dict[str, Past] = {}
+        self._latest: dict[str, float] = {}
+        self._counts: Counter[tuple[str, Direction]] = Counter()
+        self._recent: deque[Change] = deque(maxlen=_RECENT)
+        self._unsaved, self._complaint, self._is_full = False, "", False
+        self._due, self._retry = math.inf, 0.0
+        if file is not None:
+            self._take(self._read(file))
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        """The latest that this process saw, in order."""
+        return tuple(self._recent)
+
+    @property
+    def seen(self) -> Collection[str]:
+        """The drivers of which anything is remembered."""
+        return [driver for driver, past in self._pasts.items() if past.guests]
+
+    def past(self, driver: str) -> Past:
+        """What is remembered of a driver: the very same object as long as nothing changes."""
+        return self._pasts.get(driver, _NOTHING)
+
+    def look(self) -> None:
+        """Once for each scrape: take over what somebody else has written (`forget`), and forget what is too old."""
+        file = self._file
+        if file is not None and file.moved():
+            self._reread(file)
+        now = self._clock()
+        if now >= self._due:
+            self._take({driver: kept(past, now, self._retention) for driver, past in self._pasts.items()})
+            self._unsaved = True
+        if file is not None and (self._unsaved or file.vanished()) and now >= self._retry:
+            self._save(file)
+
+    def learn(self, outcome: Outcome) -> None:
+        """Enter an outcome, unless one of a later probe is known already (a slow scrape may bring it late)."""
+        if outcome.started < self._latest.get(outcome.driver, -math.inf):
+            return
+        self._latest[outcome.driver] = outcome.started
+        before = self.past(outcome.driver)
+        after, changes = fold(before, outcome, self._there, self._room())
+        if after is before:
+            return
+        self._take({**self._pasts, outcome.driver: after})
+        self._unsaved = True
+        self._tell(changes)
+        if self._file is not None:
+            self._save(self._file)
+
+    def families(self, drivers: Container[str]) -> Iterator[Metric]:
+        """How often things changed, and when last."""
+        counts = CounterMetricFamily(
+            "domcaps_capability_changes",
+            "Things that guests could have and lost, or gained, counted by the exporter since it started.",
+            labels=["driver", "direction"],
+        )
+        last = GaugeMetricFamily(
+            "domcaps_last_change_timestamp_seconds",
+            "When anything was last lost or gained, by this host's clock.",
+            labels=["driver"],
+        )
+        for driver in (one for one in self._drivers if one in drivers):
+            for direction in _DIRECTIONS:
+                counts.add_metric([driver, direction], self._counts[driver, direction])
+            changed = self.past(driver).changed
+            if changed is not None:
+                last.add_metric([driver], changed)
+        yield from (counts, last)
+
+    # ---- memory ----
+
+    def _take(self, pasts: dict[str, Past]) -> None:
+        """Remember just this. Of drivers that are not asked, no guest is."""
+        asked = {driver: past for driver, past in pasts.items() if driver in self._drivers}
+        others = {driver: withdrawn(past, self._clock()) for driver, past in pasts.items() if driver not in self._drivers}
+        self._pasts = {**asked, **{driver: past for driver, past in others.items() if past.guests}}
+        self._unsaved = self._unsaved or any(pasts[driver] != past for driver, past in others.items())
+        self._due = min(map(oldest, self._pasts.values()), default=math.inf) + self._retention
+
+    def _room(self) -> int:
+        room = LIMIT - sum(past.size for past in self._pasts.values())
+        if room <= 0 and not self._is_full:
+            _LOG.warning("what is new is no longer remembered: there is too much", extra={"fields": {"limit": LIMIT}})
+        self._is_full = room <= 0
+        return max(room, 0)
+
+    def _tell(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            self._counts[change.driver, change.direction] += 1
+            self._recent.append(change)
+            level = logging.WARNING if change.direction == "lost" else logging.INFO
+            _CHANGES.log(level, "capability %s", change.direction, extra={"fields": _fields(change)})
+
+    # ---- the file ----
+
+    def _read(self, file: StateFile) -> dict[str, Past]:
+        try:
+            return file.read()
+        except Damaged as error:
+            aside: Path | None = None
+            with suppress(OSError):
+                aside = file.set_aside()
+            fields = {"file": file.path, "problem": error, "kept_as": aside or "-"}
+            _LOG.warning("the state file cannot be used, and is set aside", extra={"fields": fields})
+            self._unsaved = bool(self._pasts)
+            return self._pasts
+
+    def _reread(self, file: StateFile) -> None:
+        try:
+            self._take(self._read(file))
+        except OSError as error:
+            self._complain("read", file, error)
+
+    def _save(self, file: StateFile) -> None:
+        """Write, unless somebody else has written meanwhile, or does so now: then the next scrape does."""
+        try:
+            with file.locked(_PATIENCE):
+                if file.moved():
+                    return
+                file.write(self._pasts)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._complain("written", file, error)
+            self._retry = self._clock() + _RETRY
+            return
+        self._unsaved, self._complaint = False, ""
+
+    def _complain(self, verb: str, file: StateFile, error: OSError) -> None:
+        """Once for each reason."""
+        complaint = f"the state file cannot be {verb}: {error.strerror or error}"
+        if complaint != self._complaint:
+            _LOG.warning("%s", complaint, extra={"fields": {"file": file.path}})
+        self._complaint = complaint
+
+
+def _fields(change: Change) -> dict[str, str]:
+    guest, (element, enum, value) = change.identity, change.key
+    about = {"driver": change.driver, "emulator": guest.emulator, "arch": guest.arch, "machine": guest.machine}
+    about |= {"virttype": guest.virttype, "element": element, "enum": enum, "value": value, "direction": change.direction}
+    return about | ({"lacks": ",".join(change.lacks)} if change.lacks else {})

@@ -1,0 +1,135 @@
+"""What makes a shell complete the command line, made from the same flags as `--help`. Pure."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from domcaps_exporter.flags import COMMANDS, PROGRAM, SHELLS, SUMMARIES, UsageError, parser
+
+_FILES = ("A", "B", "DIR", "FILE")
+"""Operands that stand for a name in the file system."""
+
+_BASH = """\
+_domcaps_exporter() {{
+    local word command='' current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}}
+    [[ $current == '=' ]] && current=''
+    [[ $previous == '=' ]] && previous=${{COMP_WORDS[COMP_CWORD-2]}}
+    COMPREPLY=()
+    case $previous in
+{values}
+    esac
+    if [[ $current == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W '{flags}' -- "$current")
+        return
+    fi
+    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+        case $word in {commands}) command=$word ;; esac
+    done
+    case $command in
+        '') mapfile -t COMPREPLY < <(compgen -W '{all}' -- "$current") ;;
+{operands}
+    esac
+}}
+complete -F _domcaps_exporter {program}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Completed:
+    """A flag or a command; what follows it: some of `words`, a file, something unknown (`open`), or nothing."""
+
+    name: str
+    help: str
+    words: tuple[str, ...] = ()
+    file: bool = False
+    open: bool = False
+
+
+def script(shell: str, drivers: Sequence[str]) -> str:
+    """The script for this shell; `drivers` are those that the command line may name.
+
+    Raises:
+        UsageError: there is none for it.
+    """
+    flags, commands = tuple(_flags(drivers)), tuple(_commands(drivers))
+    match shell:
+        case "bash":
+            return _bash(flags, commands)
+        case "zsh":
+            return f"autoload -U +X bashcompinit && bashcompinit\n{_bash(flags, commands)}"
+        case "fish":
+            return "".join(f"{line}\n" for line in _fish(flags, commands))
+    raise UsageError(f"completion: found {shell!r}; expected one of {', '.join(SHELLS)}")
+
+
+def _flags(drivers: Iterable[str]) -> Iterator[_Completed]:
+    for action in parser()._actions:
+        name = next((option for option in action.option_strings if option.startswith("--")), "")
+        if name.startswith("--[no-]"):
+            yield from (_Completed(f"--driver.{driver}", f"insist on the driver {driver}") for driver in drivers)
+            yield from (_Completed(f"--no-driver.{driver}", f"leave the driver {driver} alone") for driver in drivers)
+        elif name:
+            yield _flag(name, action)
+
+
+def _flag(name: str, action: argparse.Action) -> _Completed:
+    words, file = tuple(map(str, action.choices or ())), action.metavar in _FILES or action.type is Path
+    return _Completed(name, action.help or "", words, file, action.nargs != 0)
+
+
+def _commands(drivers: Sequence[str]) -> Iterator[_Completed]:
+    special = {"completion": SHELLS, "diff": ("local",), "record": tuple(drivers)}
+    for name, operands in COMMANDS.items():
+        yield _Completed(name, SUMMARIES[name], special.get(name, ()), any(operand in _FILES for operand in operands))
+
+
+# ---- bash --------------------------------------------------------------------------------------------------------------------
+
+
+def _bash(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> str:
+    return _BASH.format(
+        program=PROGRAM,
+        values="\n".join(f"        {flag.name}) {_replies(flag)}; return ;;" for flag in flags if flag.open),
+        flags=" ".join(flag.name for flag in flags),
+        commands="|".join(command.name for command in commands),
+        all=" ".join(command.name for command in commands),
+        operands="\n".join(
+            f"        {command.name}) {_replies(command)} ;;" for command in commands if command.words or command.file
+        ),
+    )
+
+
+def _replies(completed: _Completed) -> str:
+    kinds = f"-W '{' '.join(completed.words)}'" if completed.words else ""
+    files = "-f" if completed.file else ""
+    if not kinds and not files:
+        return ":"
+    named = "compopt -o filenames 2>/dev/null; " if files else ""
+    return f'{named}mapfile -t COMPREPLY < <(compgen {" ".join(filter(None, (files, kinds)))} -- "$current")'
+
+
+# ---- fish --------------------------------------------------------------------------------------------------------------------
+
+
+def _fish(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> Iterator[str]:
+    head = f"complete -c {PROGRAM}"
+    names = " ".join(command.name for command in commands)
+    yield f"{head} -f"
+    for command in commands:
+        yield f"{head} -n 'not __fish_seen_subcommand_from {names}' -a {command.name} -d {_quoted(command.help)}"
+        seen = f"{head} -n '__fish_seen_subcommand_from {command.name}'"
+        if command.words:
+            yield f"{seen} -a {_quoted(' '.join(command.words))}"
+        if command.file:
+            yield f"{seen} -F"
+    for flag in flags:
+        value = f" -x -a {_quoted(' '.join(flag.words))}" if flag.words else " -r -F" if flag.file else " -x" if flag.open else ""
+        yield f"{head} -l {flag.name.removeprefix('--')}{value} -d {_quoted(flag.help)}"
+
+
+def _quoted(words: str) -> str:
+    escaped = words.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,0 +1,106 @@
+"""The web configuration as it stands now: its file is looked at anew for each request. It reads files and serves nobody."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from domcaps_exporter import tls
+from domcaps_exporter.config import ConfigError, read
+from domcaps_exporter.webconfig import Web, parse
+
+_Look: TypeAlias = tuple[tuple[int, ...], ...]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A configuration that holds, and its TLS (None: plain HTTP)."""
+
+    web: Web
+    context: ssl.SSLContext | None = None
+
+
+class Standing:
+    """One file and the certificates that it names.
+
+    Raises:
+        ConfigError: at the start, the file cannot be used.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._watched: tuple[Path, ...] = ()
+        self._look: _Look = ()
+        self._problem: ConfigError | None = None
+        self.last = Settled(Web())
+        """The last that held; connections are made with it, so that also an error reaches its reader by TLS."""
+        if file is not None:
+            self.last = self._read(file)
+            self._warn()
+
+    def current(self) -> Settled:
+        """The configuration now; the very same object while nothing changes.
+
+        Raises:
+            ConfigError: it does not hold any more: nobody may be served. The log has said why, once.
+        """
+        if self._file is not None and self._look != _looks(self._watched):
+            self._renew(self._file)
+        if self._problem is not None:
+            raise self._problem
+        return self.last
+
+    def _renew(self, file: Path) -> None:
+        before, self._problem = self._problem, None
+        try:
+            found = self._read(file)
+            if (found.context is None) is not (self.last.context is None):
+                raise ConfigError(file, "TLS cannot be switched on or off while it serves; start the exporter again")
+        except ConfigError as error:
+            self._problem = error
+            if str(error) != str(before):
+                _LOG.error("the web configuration does not hold; every request is refused: %s", error)
+            return
+        self.last = found
+        _LOG.info("the web configuration was read again")
+
+    def _read(self, file: Path) -> Settled:
+        """Whatever comes of it, what was looked at is remembered as it was before it was read."""
+        self._watched = (file,)
+        self._look = _looks(self._watched)
+        web = parse(file, read(file))
+        if web.tls is None:
+            return Settled(web)
+        self._watched = (file, *web.tls.files)
+        self._look = (*self._look, *_looks(web.tls.files))
+        try:
+            return Settled(web, tls.context(web.tls))
+        except (OSError, ValueError) as error:
+            raise ConfigError(file, f"tls_server_config: {_said(error)}") from error
+
+    def _warn(self) -> None:
+        if self.last.web.users and self.last.context is None:
+            _LOG.warning("passwords are asked for without TLS: whoever listens on the way can read them")
+
+
+def _looks(files: tuple[Path, ...]) -> _Look:
+    return tuple(map(_looked, files))
+
+
+def _looked(file: Path) -> tuple[int, ...]:
+    try:
+        found = file.stat()
+    except OSError as error:
+        return (error.errno or 0,)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -1,0 +1,92 @@
+"""Where an exporter's memory lies: --state.file, else systemd's folder for it, else nowhere. It opens that file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from domcaps_exporter.chronicle import Chronicle
+from domcaps_exporter.flags import Flags, UsageError
+from domcaps_exporter.forget import LABELS, forget, labels
+from domcaps_exporter.past import Loss
+from domcaps_exporter.rootfs import Paths
+from domcaps_exporter.selector import Selector, SelectorError, selector
+from domcaps_exporter.statefile import StateFile
+
+_NAME = "state.json"
+_LOG = logging.getLogger(__name__)
+
+
+def chronicle(said: Flags, drivers: Collection[str], environ: Mapping[str, str]) -> Chronicle:
+    """The memory of these drivers. A replayed host has one for as long as it is replayed.
+
+    Raises:
+        UsageError: --state.file cannot be a state file here.
+    """
+    if said.replay and said.state_file:
+        raise UsageError("--state.file: a replayed host has no state; expected --replay without it")
+    paths = Paths(said.path_rootfs, said.path_procfs, said.path_sysfs)
+    file = None if said.replay else _file(said, environ)
+    try:
+        made = Chronicle(drivers, file, said.state_retention, lambda path: _is_there(path, paths))
+    except OSError as error:
+        raise UsageError(f"--state.file: {error.filename}: {error.strerror}") from error
+    if file is not None:
+        _LOG.info("what is lost is remembered", extra={"fields": {"file": file.path}})
+    elif not said.replay:
+        _LOG.warning("what is lost is forgotten at the next start: there is no --state.file, and no folder from systemd")
+    return made
+
+
+def acknowledge(said: Flags, environ: Mapping[str, str], text: str | None) -> tuple[str, ...]:
+    """Forget the losses that `text` selects (None: all); a line for each.
+
+    Raises:
+        UsageError: the selector means nothing, or there is nothing to say where the state file is.
+        Damaged: that is none.
+        OSError: it cannot be read or replaced.
+    """
+    file = _file(said, environ)
+    if file is None:
+        raise UsageError("forget: in which file? expected --state.file FILE")
+    return tuple(f"{_shown(loss)} lost {_when(loss)}" for loss in forget(file, _selector(text)))
+
+
+def _file(said: Flags, environ: Mapping[str, str]) -> StateFile | None:
+    """systemd may give several folders, joined by colons."""
+    folder = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    path = said.state_file or (Path(folder) / _NAME if folder else None)
+    if path is None:
+        return None
+    if not path.parent.is_dir():
+        raise UsageError(f"--state.file: found {str(path)!r}; expected a file in a folder that is there")
+    return StateFile(path)
+
+
+def _is_there(path: str, paths: Paths) -> bool:
+    """As this process sees it, or below --path.rootfs."""
+    with suppress(OSError, ValueError):
+        return Path(path).exists() or Path(paths.real(path)).exists()
+    return False
+
+
+def _selector(text: str | None) -> Selector:
+    if text == "":
+        raise UsageError("forget: found an empty selector; expected LABEL=VALUE, or none at all for every loss")
+    try:
+        return selector(text or "", LABELS)
+    except SelectorError as error:
+        raise UsageError(f"forget: {error}") from error
+
+
+def _shown(loss: Loss) -> str:
+    """The loss as the selector that chooses it."""
+    text = ",".join(f"{label}={value}" for label, value in labels(loss).items())
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _when(loss: Loss) -> str:
+    return datetime.fromtimestamp(loss.since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,33 @@
+"""The exposition as a file for node_exporter's textfile collector: the new one or the old one, never half. Writes files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+_MODE = 0o644
+"""Readable by node_exporter, which runs as another user."""
+
+
+def write(path: Path, exposition: bytes) -> None:
+    """Put it in the place of `path`. Until then it has a name that the collector, which reads `*.prom`, passes over.
+
+    Raises:
+        OSError: it cannot be written; nothing has changed.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(21, "a file was expected, not a folder", str(path))
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(exposition)
+            stream.flush()
+            os.fchmod(stream.fileno(), _MODE)
+            os.fsync(stream.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

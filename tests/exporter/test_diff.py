@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from prometheus_client.core import Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from domcaps_exporter.capabilities import Capabilities, exposed_by, truth_of, words_of
+from domcaps_exporter.diff import Comparison, Difference, Guest, Side, as_json, as_text, compared
+from domcaps_exporter.metrics import Options, exposed, families
+from domcaps_exporter.model import Cpu, CpuMode, CpuModel, Document, Element, Enum, Identity, Outcome, Report, Truth, Unmet, Verdict
+
+IDENTITY = Identity("/usr/bin/qemu-system-x86_64", "x86_64", "q35", "kvm")
+MODELS = (CpuModel("EPYC", "yes", canonical="EPYC-v1"), CpuModel("EPYC-v1", "yes"), CpuModel("qemu64", "no", blockers=("svm",)))
+SEV = Element("sev", (("supported", "yes"),), children=(Element("cbitpos", text="51"),))
+
+
+def video(*models: str) -> Element:
+    return Element("video", (("supported", "yes"),), children=(Enum("modelType", models),))
+
+
+def document(*devices: Element, features: tuple[Element, ...] = (SEV,), vcpus: int = 288) -> Document:
+    cpu = Cpu((CpuMode("custom", True, models=MODELS),))
+    children = (cpu, Element("devices", children=devices), Element("features", children=features))
+    return Document("kvm", "x86_64", "/usr/bin/qemu-system-x86_64", "pc-q35-7.2", vcpus, children)
+
+
+def vfio(truth: Truth) -> Verdict:
+    return Verdict("hostdev", "pciBackend", "vfio", truth, () if truth else (Unmet("iommu-groups", "refuses"),))
+
+
+REPORT = Report(
+    IDENTITY,
+    Verdict("guest", "", "", True),
+    document(video("vga", "qxl")),
+    (vfio(True), Verdict("tpm", "model", "tpm-tis", None), Verdict("varstore", "", "", False)),
+    loaders=(("/CODE.fd", True), ("/GONE.fd", False)),
+    host_features=(("svm", True), ("invtsc", False)),
+)
+
+
+def proven(report: Report) -> Guest:
+    words = None if report.document is None else words_of("qemu", report.identity, report.document)
+    return Guest(truth_of("qemu", report), words, proven=True)
+
+
+def listed(words: Document, identity: Identity = IDENTITY) -> Guest:
+    known = words_of("", identity, words)
+    return Guest(known, known, proven=False)
+
+
+def found(before: Guest, after: Guest) -> list[tuple[str, str]]:
+    """Kinds and places of what differs."""
+    (pair,) = compared(Side("a", (before,), whole=True), Side("b", (after,), whole=True)).pairs
+    return [(one.kind, " ".join(one.place)) for one in pair.differences]
+
+
+# ---- where it comes from -----------------------------------------------------------------------------------------------------
+
+
+class Exposing(Collector):
+    def __init__(self, made: Iterable[Metric]) -> None:
+        self._made = list(made)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._made
+
+
+@pytest.mark.parametrize("options", [Options(), Options(blockers=True, model_versions=True)])
+@pytest.mark.parametrize(
+    "report",
+    [
+        REPORT,
+        replace(REPORT, guest=Verdict("guest", "", "", False, (Unmet("dev-kvm", "refuses"),))),
+        replace(REPORT, document=None),
+    ],
+)
+def test_an_exporters_metrics_say_the_same_as_its_host(report: Report, options: Options) -> None:
+    registry = CollectorRegistry()
+    registry.register(Exposing(families(exposed(Outcome("qemu", (report,)), 10_000, options).samples)))
+    (told,) = exposed_by(text_string_to_metric_families(generate_latest(registry).decode()))
+    here = truth_of("qemu", report)
+    known = {place: truth for place, truth in here.truths.items() if truth is not None}
+    assert (told.driver, told.identity, told.guest, told.truths) == ("qemu", IDENTITY, here.guest, known)
+    if report.guest.supported:
+        assert (told.numbers, told.reasons) == (here.numbers, here.reasons)
+    assert not any(one.kind != "unclear" for pair in compare(told, here).pairs for one in pair.differences)
+    assert compare(told, here).equal
+
+
+def compare(one: Capabilities, other: Capabilities) -> Comparison:
+    return compared(*(Side("", (Guest(known, None, proven=True),), whole=True) for known in (one, other)))
+
+
+# ---- what differs ------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_differs_from_itself() -> None:
+    assert found(proven(REPORT), proven(REPORT)) == []
+
+
+def test_what_a_guest_could_have_and_cannot_is_lost_with_the_reason() -> None:
+    after = replace(REPORT, verdicts=(vfio(False),))
+    (pair,) = compared(Side("a", (proven(REPORT),), whole=True), Side("b", (proven(after),), whole=True)).pairs
+    assert pair.differences == (Difference("lost", ("hostdev", "pciBackend", "vfio"), True, False, ("iommu-groups",)),)
+
+
+def test_what_is_no_longer_listed_in_a_list_that_is_there_is_lost() -> None:
+    fewer = replace(REPORT, document=document(video("vga")))
+    assert found(proven(REPORT), proven(fewer)) == [("lost", "video modelType qxl")]
+    assert found(proven(fewer), proven(REPORT)) == [("gained", "video modelType qxl")]
+
+
+def test_what_the_other_side_does_not_speak_of_is_unclear_and_no_loss() -> None:
+    older = listed(document())
+    assert found(listed(document(video("vga"))), older) == [("unclear", "video"), ("unclear", "video modelType vga")]
+
+
+def test_numbers_change() -> None:
+    assert found(listed(document()), listed(document(vcpus=240))) == [("changed", "vcpu max")]
+
+
+def test_the_numbers_of_an_element_that_is_lost_are_not_told_besides() -> None:
+    gone = Element("sev", (("supported", "no"),))
+    assert found(listed(document()), listed(document(features=(gone,)))) == [("lost", "sev")]
+
+
+def test_a_guest_that_cannot_run_is_one_difference() -> None:
+    impossible = replace(REPORT, guest=Verdict("guest", "", "", False, (Unmet("dev-kvm", "refuses"),)), document=None)
+    assert found(proven(REPORT), proven(impossible)) == [("lost", "guest")]
+    assert found(listed(document()), proven(impossible)) == [("lost", "guest")]
+    assert found(proven(impossible), proven(impossible)) == []
+
+
+def test_words_are_compared_with_words() -> None:
+    """What libvirt lists though no guest can have it is no difference between libvirt's answer and ours."""
+    untrue = replace(REPORT, verdicts=(Verdict("video", "modelType", "qxl", False, (Unmet("x", "accepts"),)),))
+    assert found(listed(document(video("vga", "qxl"))), proven(untrue)) == []
+    both = found(proven(REPORT), proven(untrue))
+    assert both == [("lost", "video modelType qxl"), ("unclear", "hostdev pciBackend vfio")]
+
+
+def test_which_features_of_the_cpu_are_looked_at_is_no_difference() -> None:
+    more = replace(REPORT, host_features=(*REPORT.host_features, ("npt", True)))
+    assert found(proven(REPORT), proven(more)) == []
+    assert found(proven(REPORT), proven(replace(REPORT, host_features=(("svm", False),)))) == [("lost", "cpu feature svm")]
+
+
+# ---- who is compared with whom -----------------------------------------------------------------------------------------------
+
+
+def named(machine: str, virttype: str = "kvm", emulator: str = "/bin/q") -> Guest:
+    return listed(document(), Identity(emulator, "x86_64", machine, virttype))
+
+
+def couples(before: tuple[Guest, ...], after: tuple[Guest, ...], *, whole: bool = True) -> tuple[list[str], int, int]:
+    comparison = compared(Side("a", before, whole=whole), Side("b", after, whole=True))
+    pairs = [f"{one.before.name} = {one.after.name}" for one in comparison.pairs]
+    return pairs, len(comparison.gone), len(comparison.new)
+
+
+def test_the_only_two_are_compared_whatever_they_are_called() -> None:
+    assert couples((named("q35"),), (named("pc", "qemu"),)) == (["x86_64 q35 kvm = x86_64 pc qemu"], 0, 0)
+
+
+def test_like_is_compared_with_like_and_what_is_left_over_is_gone_or_new() -> None:
+    before = named("q35"), named("pc"), named("microvm")
+    after = named("pc", emulator="/other/q"), named("q35"), named("isapc")
+    assert couples(before, after) == (["x86_64 q35 kvm = x86_64 q35 kvm", "x86_64 pc kvm = x86_64 pc kvm"], 1, 1)
+
+
+def test_a_versioned_machine_is_what_its_name_means() -> None:
+    assert couples((named("pc-q35-7.2"),), (named("q35"), named("pc")), whole=False) == (
+        ["x86_64 pc-q35-7.2 kvm = x86_64 q35 kvm"],
+        0,
+        0,
+    )
+    assert couples((named("virt-10.0"),), (named("virt"), named("pc")), whole=False)[0] == [
+        "x86_64 virt-10.0 kvm = x86_64 virt kvm"
+    ]
+
+
+def test_nothing_in_common_is_no_pair() -> None:
+    assert couples((named("q35"),), (named("pc"), named("isapc")), whole=False) == ([], 0, 0)
+
+
+# ---- how it is told ----------------------------------------------------------------------------------------------------------
+
+
+def comparison() -> Comparison:
+    after = replace(REPORT, document=document(video("vga", "bochs"), vcpus=4096), verdicts=(vfio(False),))
+    return compared(Side("monday.xml", (proven(REPORT),), whole=True), Side("local\x1b[31m", (proven(after),), whole=True))
+
+
+def test_a_person_reads_what_is_lost_first_and_why() -> None:
+    assert as_text(comparison()) == (
+        "from monday.xml\n"
+        "to   local?[31m\n"
+        "\n"
+        "x86_64 q35 kvm\n"
+        "- video modelType qxl\n"
+        "- hostdev pciBackend vfio\n"
+        "    the kernel shows no IOMMU groups (is the IOMMU on, in the firmware and on\n"
+        "    the kernel command line?)\n"
+        "+ video modelType bochs\n"
+        "~ vcpu max: 288 -> 4096\n"
+    )
+
+
+def test_a_program_reads_the_same() -> None:
+    told = json.loads(as_json(comparison()))
+    assert (told["equal"], told["gone"], told["new"]) == (False, [], [])
+    (guest,) = told["guests"]
+    assert [(one["kind"], one["before"], one["after"]) for one in guest["differences"]] == [
+        ("lost", True, False),
+        ("lost", True, False),
+        ("gained", False, True),
+        ("changed", 288, 4096),
+    ]

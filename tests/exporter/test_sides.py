@@ -1,0 +1,195 @@
+"""What `diff` takes: real files, a real HTTP server that answers whatever the test says, and a virsh that is a shell script."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from domcaps_exporter.document import MAX_BYTES, write
+from domcaps_exporter.model import Document, Failure, Identity, Outcome, Report, Verdict
+from domcaps_exporter.remote import LABELS, LIMIT, RemoteError, shown, told
+from domcaps_exporter.sides import SideError, side
+
+DOCUMENT = Document("kvm", "x86_64", "/bin/q", "pc-q35-7.2", 8)
+IDENTITY = Identity("/bin/q", "x86_64", "q35", "kvm")
+REPORT = Report(IDENTITY, Verdict("guest", "", "", True), DOCUMENT)
+LABELLED = 'arch="x86_64",driver="qemu",emulator="/bin/q",machine="q35",virttype="kvm"'
+METRICS = f"domcaps_exporter_build_info 1\ndomcaps_guest_supported{{{LABELLED}}} 1\ndomcaps_vcpus_max{{{LABELLED}}} 8\n"
+ENTRY = {
+    "id": "qemu-x",
+    **dict(zip(LABELS, ("qemu", "/bin/q", "x86_64", "q35", "kvm"), strict=True)),
+    "links": {"xml": "http://elsewhere/"},
+}
+USUAL: dict[str, bytes] = {
+    "/metrics": METRICS.encode(),
+    "/documents": json.dumps([ENTRY]).encode(),
+    "/documents/qemu-x.xml": write(DOCUMENT),
+}
+
+
+def nothing(_: Path | None) -> Sequence[Outcome]:
+    raise AssertionError("nobody is asked")
+
+
+@contextmanager
+def answering(
+    answers: dict[str, bytes], status: int = 200, pace: Callable[[BaseHTTPRequestHandler], None] | None = None
+) -> Iterator[str]:
+    """A server; the address. What it does not know is a 404."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if pace is not None:
+                pace(self)
+            body = answers.get(self.path)
+            self.send_response(404 if body is None else status)
+            self.send_header("Location", "http://127.0.0.1:1/")
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name where it comes from
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+# ---- files, recordings, this host --------------------------------------------------------------------------------------------
+
+
+def test_a_document_is_one_guest_and_not_a_whole_host(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_bytes(write(DOCUMENT) + b"\n\n")
+    found = side(str(tmp_path / "a.xml"), nothing, 5)
+    assert (len(found.guests), found.whole, found.guests[0].name) == (1, False, "x86_64 pc-q35-7.2 kvm")
+
+
+@pytest.mark.parametrize("data", [b"", b"<x/>", b"not XML", b"<domainCapabilities/>"])
+def test_a_file_that_is_no_document_is_refused_by_name(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.xml").write_bytes(data)
+    with pytest.raises(SideError, match=r"a\.xml"):
+        side(str(tmp_path / "a.xml"), nothing, 5)
+
+
+def test_a_file_without_an_end_is_not_read_to_it(tmp_path: Path) -> None:
+    with (tmp_path / "a.xml").open("wb") as stream:
+        stream.truncate(MAX_BYTES + 1)
+    with pytest.raises(SideError, match="larger than"):
+        side(str(tmp_path / "a.xml"), nothing, 5)
+
+
+def test_what_is_not_there_is_told_with_what_could_be() -> None:
+    with pytest.raises(SideError, match="nowhere: not there; expected an XML file, a recorded directory, http://HOST:PORT"):
+        side("nowhere", nothing, 5)
+
+
+@pytest.mark.parametrize("whose", ["local", "recorded"])
+def test_this_host_and_a_recorded_one_are_whole(tmp_path: Path, whose: str) -> None:
+    asked: list[Path | None] = []
+
+    def answer(directory: Path | None) -> Sequence[Outcome]:
+        asked.append(directory)
+        return [Outcome("qemu", (REPORT,)), Outcome("xen", failure=Failure("absent", "no /dev/xen"))]
+
+    found = side("local" if whose == "local" else str(tmp_path), answer, 5)
+    assert (len(found.guests), found.whole, asked) == (1, True, [None if whose == "local" else tmp_path])
+
+
+def test_a_driver_that_gave_no_answer_has_not_lost_anything() -> None:
+    with pytest.raises(SideError, match="local: qemu: no answer"):
+        side("local", lambda _: [Outcome("qemu", failure=Failure("timeout", "no answer"))], 5)
+
+
+# ---- a libvirt ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def virsh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def install(script: str) -> None:
+        (tmp_path / "virsh").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "virsh").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    return install
+
+
+def test_a_libvirt_is_asked_through_virsh(virsh: Callable[[str], None], tmp_path: Path) -> None:
+    (tmp_path / "answer").write_bytes(write(DOCUMENT))
+    virsh(f'[ "$3" = qemu+ssh://host/system ] && cat {tmp_path}/answer')
+    assert side("qemu+ssh://host/system", nothing, 5).guests[0].name == "x86_64 pc-q35-7.2 kvm"
+
+
+def test_what_virsh_complains_of_is_told(virsh: Callable[[str], None]) -> None:
+    virsh("echo 'error: failed to connect' >&2; exit 1")
+    with pytest.raises(SideError, match="qemu:///system: failed to connect"):
+        side("qemu:///system", nothing, 5)
+
+
+def test_a_libvirt_that_hangs_is_given_up(virsh: Callable[[str], None]) -> None:
+    virsh("exec sleep 60")
+    with pytest.raises(SideError, match=r"qemu:///system: no answer within 0\.3 s"):
+        side("qemu:///system", nothing, 0.3)
+
+
+# ---- another exporter --------------------------------------------------------------------------------------------------------
+
+
+def test_an_exporter_tells_the_truth_and_libvirts_words() -> None:
+    with answering(USUAL) as url:
+        found = side(f"{url}/", nothing, 5)
+    (guest,) = found.guests
+    assert (found.name, found.whole, guest.proven, guest.known.identity) == (f"{url}/", True, True, IDENTITY)
+    assert guest.words is not None
+    assert guest.words.numbers == guest.known.numbers == {("vcpu", "max"): 8}
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"/metrics": b"node_load1 1\n"}, "no exporter of domain capabilities"),
+        ({"/metrics": b'domcaps_exporter_build_info{x="\n'}, "its /metrics cannot be read"),
+        ({"/metrics": METRICS.encode() + b'domcaps_probe_success{driver="xen"} 0\n'}, "its driver xen has no answer at the moment"),
+        ({"/documents": b"<html>"}, "/documents: not JSON"),
+        ({"/documents": b'{"a": 1}'}, "/documents: an array of at most"),
+        ({"/documents": b'[{"id": "x"}]'}, "/documents: a document without id or labels"),
+        ({"/documents": b"[" * 100_000}, "/documents: not JSON"),
+        ({"/documents/qemu-x.xml": b"<x/>"}, "127.0.0.1"),
+        ({"/documents/qemu-x.xml": b"x" * (LIMIT + 1)}, f"more than {LIMIT} bytes"),
+    ],
+)
+def test_an_exporter_that_answers_nonsense_is_refused(changed: dict[str, bytes], complaint: str) -> None:
+    with answering({**USUAL, **changed}) as url, pytest.raises(SideError, match=complaint):
+        side(url, nothing, 10)
+
+
+@pytest.mark.parametrize("status", [302, 401, 500])
+def test_nobody_is_followed_elsewhere(status: int) -> None:
+    with answering(USUAL, status) as url, pytest.raises(SideError, match=f"/metrics: answered {status}, 200 expected"):
+        side(url, nothing, 5)
+
+
+def test_an_exporter_that_speaks_slowly_is_given_up_in_time() -> None:
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        for _ in range(50):
+            handler.wfile.write(b"H")
+            time.sleep(0.05)
+
+    before = time.monotonic()
+    with answering(USUAL, pace=drip) as url, pytest.raises(RemoteError):
+        told(url, 0.4)
+    assert time.monotonic() - before < 5
+
+
+def test_a_closed_door_is_an_error_with_the_address_and_without_the_password() -> None:
+    with pytest.raises(SideError, match=r"^http://127\.0\.0\.1:1/: ") as caught:
+        side("http://me:secret@127.0.0.1:1/", nothing, 5)
+    assert "secret" not in str(caught.value)
+    assert shown("https://me:secret@host:1/x") == "https://host:1/x"

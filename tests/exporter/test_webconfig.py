@@ -1,0 +1,182 @@
+"""The web configuration file: what it may say, and that what Prometheus' own check takes is taken."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import bcrypt
+import pytest
+from tests.exporter.certificates import Authority
+
+from domcaps_exporter.config import ConfigError
+from domcaps_exporter.standing import Standing
+from domcaps_exporter.webconfig import CIPHERS, Rate, Tls, Web, parse
+
+FILE = Path("/etc/domcaps/web.yml")
+HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+TLS = "tls_server_config: {cert_file: cert.pem, key_file: /keys/key.pem"
+
+
+def said(text: str) -> Web:
+    return parse(FILE, text.encode())
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "tls_server_config:\nbasic_auth_users: ~\nhttp_server_config: {}\n"])
+def test_an_empty_file_asks_for_nothing(text: str) -> None:
+    assert said(text) == Web()
+
+
+def test_relative_paths_start_where_the_file_is() -> None:
+    assert said(TLS + "}").tls == Tls(Path("/etc/domcaps/cert.pem"), Path("/keys/key.pem"))
+
+
+def test_everything_about_tls_is_understood() -> None:
+    text = """
+tls_server_config:
+  cert: CERT
+  key: KEY
+  client_ca: CA
+  client_auth_type: RequireClientCert
+  client_allowed_sans: [scraper.example, 10.0.0.1]
+  min_version: TLS13
+  max_version: TLS13
+  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]
+  prefer_server_cipher_suites: no
+  curve_preferences: [X25519, CurveP256]
+"""
+    sans, ciphers = frozenset({"scraper.example", "10.0.0.1"}), ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",)
+    tls = Tls("CERT", "KEY", "CA", "RequireAnyClientCert", sans, "TLS13", "TLS13", ciphers, False, ("X25519", "CurveP256"))
+    assert said(text).tls == tls
+
+
+@pytest.mark.parametrize(
+    ("interval", "seconds"), [("1s", 1), ("1m30s", 90), (".5s", 0.5), ("250ms", 0.25), ("1000000000", 1), ("2h", 7200)]
+)
+def test_intervals_are_written_as_in_go(interval: str, seconds: float) -> None:
+    rate = said(f"rate_limit: {{interval: {interval}, burst: 20}}").rate
+    assert rate is not None
+    assert rate.burst == 20
+    assert abs(rate.interval - seconds) < 1e-9
+
+
+@pytest.mark.parametrize("text", ["rate_limit: {interval: 0, burst: 20}", "rate_limit: {burst: 20}", "rate_limit: {interval: 0s}"])
+def test_no_interval_limits_nothing(text: str) -> None:
+    assert said(text).rate is None
+
+
+def test_a_burst_that_is_not_named_is_none() -> None:
+    assert said("rate_limit: {interval: 1s}").rate == Rate(1, 0)
+
+
+def test_scalars_are_words_wherever_words_are_expected() -> None:
+    assert said(f"basic_auth_users: {{0123: {HASH}, yes: {HASH}}}").users == {"0123": HASH, "yes": HASH}
+
+
+def test_a_folded_header_is_one_line_and_a_blank_one_is_none() -> None:
+    policy = "Content-Security-Policy: >\n      default-src\n      'self'\n"
+    headers = f"http_server_config:\n  headers:\n    {policy}    X-XSS-Protection: ''\n"
+    assert said(headers).headers == {"Content-Security-Policy": "default-src 'self'"}
+
+
+REFUSED = {
+    "unknown section": ("tls_config: {}", "tls_config: no such key; allowed: tls_server_config, "),
+    "unknown key": ("tls_server_config: {cert_fil: a}", "tls_server_config.cert_fil: no such key"),
+    "unknown header": ("http_server_config: {headers: {Server: x}}", "http_server_config.headers.Server: no such header"),
+    "wrong header": ("http_server_config: {headers: {X-Frame-Options: maybe}}", "expected one of deny, sameorigin"),
+    "repeated key": ("rate_limit: {}\nrate_limit: {}", "the key 'rate_limit' stands twice"),
+    "list for mapping": ("basic_auth_users: [a]", "basic_auth_users: expected a mapping"),
+    "a word alone": ("nonsense", "the file: expected a mapping"),
+    "no hash": ("basic_auth_users: {a: secret}", "basic_auth_users.a: expected a bcrypt hash"),
+    "no key": ("tls_server_config: {cert_file: a}", "tls_server_config.key_file: TLS needs key or key_file"),
+    "no certificate": ("tls_server_config: {key_file: a}", "tls_server_config.cert_file: TLS needs cert or cert_file"),
+    "auth alone": ("tls_server_config: {client_auth_type: NoClientCert}", "TLS needs cert"),
+    "unknown auth": (f"{TLS}, client_auth_type: Maybe}}", "client_auth_type: found 'Maybe', expected one of NoClientCert"),
+    "CA without policy": (f"{TLS}, client_ca_file: a}}", "client CAs without a client_auth_type"),
+    "names of nobody": (f"{TLS}, client_allowed_sans: [a]}}", "needs a client_auth_type that requires"),
+    "names of some": (f"{TLS}, client_auth_type: VerifyClientCertIfGiven, client_allowed_sans: []}}", "that requires"),
+    "unknown version": (f"{TLS}, min_version: SSL3}}", "min_version: found 'SSL3', expected one of TLS10"),
+    "unknown cipher": (f"{TLS}, cipher_suites: [ROT13]}}", "cipher_suites: found 'ROT13'"),
+    "unknown curve": (f"{TLS}, curve_preferences: [CurveP22]}}", "curve_preferences: found 'CurveP22'"),
+    "one cipher no list": (f"{TLS}, cipher_suites: TLS_AES_128_GCM_SHA256}}", "cipher_suites: expected a list of words"),
+    "no switch": ("http_server_config: {http2: perhaps}", "http_server_config.http2: found 'perhaps', expected true or false"),
+    "no time": ("rate_limit: {interval: soon}", "rate_limit.interval: found 'soon', expected a time"),
+    "no number": ("rate_limit: {burst: -1}", "rate_limit.burst: found '-1', expected a whole number"),
+    "two documents": ("rate_limit: {}\n---\nbasic_auth_users: {}", "another document"),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_a_file_may_not_say_is_refused_with_its_place(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        said(text)
+    assert str(refused.value).startswith(f"{FILE}: ")
+    assert reason in str(refused.value)
+
+
+# ---- beside Prometheus' own check ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ca.pem, cert.pem and cert.key."""
+    folder = tmp_path_factory.mktemp("certificates")
+    Authority(folder).certify("cert", "DNS:localhost")
+    return folder
+
+
+CERT = "tls_server_config:\n  cert_file: cert.pem\n  key_file: cert.key\n"
+CANDIDATES = {
+    "nothing": "",
+    "comment": "# nothing",
+    "nulls": "tls_server_config:\nbasic_auth_users:\n",
+    "tls": CERT,
+    "users": f"basic_auth_users:\n  alice: {HASH}\n  'bob': \"{HASH}\"\n",
+    "users like numbers": f"basic_auth_users:\n  007: {HASH}\n  on: {HASH}\n  1.5: {HASH}\n",
+    "2y": f"basic_auth_users: {{a: '{HASH.replace('2b', '2y')}'}}",
+    "2a": f"basic_auth_users: {{a: '{HASH.replace('2b', '2a')}'}}",
+    "no hash": "basic_auth_users: {a: b}",
+    "anchors": f"basic_auth_users:\n  a: &hash {HASH}\n  b: *hash\n",
+    "headers": "http_server_config: {headers: {X-Frame-Options: deny, X-XSS-Protection: 1, Strict-Transport-Security: max-age=1}}",
+    "other header": "http_server_config: {headers: {X-Other: a}}",
+    "http2": CERT + "http_server_config: {http2: off}\n",
+    "http2 nonsense": "http_server_config: {http2: maybe}",
+    "versions": CERT + "  min_version: TLS10\n  max_version: TLS12\n",
+    "version alone": "tls_server_config: {min_version: TLS12}",
+    "bad version": CERT + "  min_version: TLS9\n",
+    "all ciphers": CERT + f"  cipher_suites: [{', '.join(CIPHERS)}]\n",
+    "new ciphers": CERT + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n",
+    "old cipher": CERT + "  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n",
+    "curves": CERT + "  curve_preferences: [CurveP521, X25519]\n",
+    "order": CERT + "  prefer_server_cipher_suites: false\n",
+    "verify": CERT + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n",
+    "any": CERT + "  client_auth_type: RequireAnyClientCert\n  client_ca_file: ca.pem\n",
+    "old name of any": CERT + "  client_auth_type: RequireClientCert\n  client_ca_file: ca.pem\n",
+    "ask": CERT + "  client_auth_type: RequestClientCert\n  client_ca_file: ca.pem\n",
+    "if given": CERT + "  client_auth_type: VerifyClientCertIfGiven\n",
+    "CA only": CERT + "  client_ca_file: ca.pem\n",
+    "no such certificate": "tls_server_config: {cert_file: a.pem, key_file: cert.key}",
+    "key is no key": "tls_server_config: {cert_file: cert.pem, key_file: cert.pem}",
+    "unknown": "who_knows: 1",
+    "list": "- a",
+    "repeated": "http_server_config: {}\nhttp_server_config: {}\n",
+}
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_what_promtool_takes_is_taken_and_what_it_refuses_is_refused(name: str, certified: Path) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("needs promtool: it is what we are compared with")
+    file = certified / f"{name.replace(' ', '-')}.yml"
+    file.write_text(CANDIDATES[name])
+    checked = subprocess.run(["promtool", "check", "web-config", file], capture_output=True, text=True, check=False)
+    assert taken(file) is (checked.returncode == 0), checked.stderr
+
+
+def taken(file: Path) -> bool:
+    try:
+        Standing(file)
+    except ConfigError:
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""Callers who mean no good, and one honest scraper; all from one thread, against an exporter that is a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVER = Path(__file__).with_name("server.py")
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: here\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
+UNPACKED = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"
+
+Caller = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A running exporter with some hundred kilobytes of metrics."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    async def answer(self, request: bytes, patience: float = 20) -> bytes:
+        """All that is answered until the end of the connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(request)
+            return await asyncio.wait_for(reader.read(), patience)
+        finally:
+            writer.close()
+
+    async def scraped(self, times: int) -> Sequence[float]:
+        """How long honest scrapes take, in seconds, each on a connection of its own."""
+        took = []
+        for _ in range(times):
+            before = time.perf_counter()
+            answer = await self.answer(SCRAPE)
+            took.append(time.perf_counter() - before)
+            assert answer.startswith(b"HTTP/1.1 200 OK"), answer[:200]
+            await asyncio.sleep(0.02)
+        return took
+
+    @asynccontextmanager
+    async def besieged(self, number: int, behaviour: Caller) -> AsyncIterator[None]:
+        """That many callers do this again and again."""
+        callers = [asyncio.create_task(self._again(behaviour)) for _ in range(number)]
+        await asyncio.sleep(1.5)
+        try:
+            yield
+        finally:
+            for caller in callers:
+                caller.cancel()
+            await asyncio.gather(*callers, return_exceptions=True)
+
+    async def _again(self, behaviour: Caller) -> None:
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:
+                await asyncio.sleep(0.1)
+                continue
+            try:
+                await behaviour(reader, writer)
+            except OSError:
+                await asyncio.sleep(0.1)
+            finally:
+                writer.close()
+
+
+@contextmanager
+def victim(*argv: str) -> Iterator[Victim]:
+    """`argv`: see server.py."""
+    with subprocess.Popen([sys.executable, SERVER, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield Victim(process, int(process.stdout.readline()))
+        finally:
+            process.kill()
+
+
+def typical(took: Sequence[float]) -> float:
+    return statistics.median(took)
+
+
+# ---- behaviours ------------------------------------------------------------------------------------------------------------
+
+
+async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Say nothing."""
+    await reader.read()
+
+
+async def half_a_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: he")
+    await reader.read()
+
+
+async def trickling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One byte every two seconds, of a head that never ends."""
+    writer.write(b"GET /metrics HTTP/1.1\r\nX: ")
+    while not reader.at_eof() and not writer.is_closing():
+        writer.write(b"a")
+        await writer.drain()
+        await asyncio.sleep(2)
+
+
+async def trickling_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: here\r\nContent-Length: 1000000\r\n\r\n")
+    while not reader.at_eof() and not writer.is_closing():
+        writer.write(b"a")
+        await writer.drain()
+        await reader.read(100_000)
+        await asyncio.sleep(0.2)
+
+
+async def idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One request, and then nothing on a connection that stays."""
+    writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: here\r\n\r\n")
+    await reader.read()
+
+
+async def not_reading(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Ask for more than the kernel keeps for one who does not read, and read nothing."""
+    transport = writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    writer.write(UNPACKED * 3)
+    await asyncio.sleep(60)
+
+
+async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Connect, ask, and leave."""
+    writer.write(UNPACKED)
+    await asyncio.sleep(0.05)
+
+
+async def malformed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x16\x03\x01 nonsense\r\n\r\n")
+    await reader.read()
+    await asyncio.sleep(0.1)

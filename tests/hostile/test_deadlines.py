@@ -1,0 +1,174 @@
+"""Every wait for a caller has an end that no trickle of bytes puts off, and no crowd keeps an honest scraper out."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from tests.endtoend import threads
+from tests.exporter.certificates import Authority
+from tests.hostile import crowd
+from tests.hostile.crowd import Caller, Victim, typical, victim
+
+T = TypeVar("T")
+
+SHORT = ("--handshake=1", "--head=1", "--body=1", "--answer=2")
+SLACK = 6.0
+"""Seconds that a loaded machine may add to a deadline of one or two."""
+
+
+def run(work: Coroutine[None, None, T]) -> T:
+    return asyncio.run(asyncio.wait_for(work, 120))
+
+
+@pytest.fixture(scope="module")
+def hurried() -> Iterator[Victim]:
+    """An exporter whose deadlines are a second or two."""
+    with victim(*SHORT) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "behaviour", [crowd.silent, crowd.half_a_head, crowd.idle, crowd.trickling, crowd.trickling_body], ids=lambda one: one.__name__
+)
+def test_a_caller_who_does_not_get_on_is_let_go_at_the_deadline(hurried: Victim, behaviour: Caller) -> None:
+    async def ask() -> float:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hurried.port)
+        before = time.monotonic()
+        calling = asyncio.create_task(behaviour(reader, writer))
+        await asyncio.wait([calling], timeout=30)
+        writer.close()
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+        return time.monotonic() - before
+
+    assert run(ask()) < 1 + SLACK
+
+
+def test_a_caller_who_does_not_read_is_let_go_at_the_deadline(hurried: Victim) -> None:
+    before = connections(hurried)
+
+    async def ask() -> tuple[int, float]:
+        calling = asyncio.create_task(calls(hurried, crowd.not_reading))
+        while connections(hurried) <= before:
+            await asyncio.sleep(0.05)
+        during, began = connections(hurried), time.monotonic()
+        while connections(hurried) > before:
+            await asyncio.sleep(0.05)
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+        return during, time.monotonic() - began
+
+    during, took = run(ask())
+    assert during == before + 1
+    assert took < 3 + SLACK
+
+
+async def calls(of: Victim, behaviour: Caller) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", of.port)
+    try:
+        await behaviour(reader, writer)
+    finally:
+        writer.close()
+
+
+def connections(of: Victim) -> int:
+    """The sockets that an exporter has open."""
+    folder = Path(f"/proc/{of.process.pid}/fd")
+    return sum(str(one.readlink()).startswith("socket:") for one in folder.iterdir())
+
+
+def test_a_handshake_that_does_not_come_ends_at_the_deadline(secure: Victim) -> None:
+    async def ask() -> float:
+        reader, writer = await asyncio.open_connection("127.0.0.1", secure.port)
+        before = time.monotonic()
+        assert await reader.read() == b""
+        writer.close()
+        return time.monotonic() - before
+
+    assert run(ask()) < 1 + SLACK
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    folder = tmp_path_factory.mktemp("secure")
+    Authority(folder).certify("server", "IP:127.0.0.1")
+    (folder / "web.yml").write_text("tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
+    with victim(f"--web={folder / 'web.yml'}", *SHORT) as running:
+        yield running
+
+
+def test_callers_without_a_handshake_keep_nobody_out_of_tls(secure: Victim) -> None:
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+
+    async def ask() -> bytes:
+        async with secure.besieged(300, crowd.silent):
+            reader, writer = await asyncio.open_connection("127.0.0.1", secure.port, ssl=trusting)
+            writer.write(crowd.SCRAPE)
+            answer = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            return answer
+
+    assert run(ask()).startswith(b"HTTP/1.1 200 OK")
+
+
+# ---- crowds ----------------------------------------------------------------------------------------------------------------
+
+CROWDS: dict[str, tuple[int, Caller]] = {
+    "silent": (500, crowd.silent),
+    "half a head": (200, crowd.half_a_head),
+    "trickling": (200, crowd.trickling),
+    "idle": (500, crowd.idle),
+    "idle, more than there is room for": (700, crowd.idle),
+    "not reading": (200, crowd.not_reading),
+    "hasty": (20, crowd.hasty),
+    "malformed": (50, crowd.malformed),
+}
+
+
+@pytest.mark.parametrize(("number", "behaviour"), CROWDS.values(), ids=CROWDS)
+def test_a_crowd_keeps_no_honest_scraper_out(number: int, behaviour: Caller) -> None:
+    async def ask() -> tuple[float, float]:
+        with victim() as running:
+            usual = await running.scraped(5)
+            async with running.besieged(number, behaviour):
+                besieged = await running.scraped(10)
+            assert threads(running.process.pid) < 10
+            return typical(usual), typical(besieged)
+
+    usual, besieged = run(ask())
+    assert besieged < usual + 2  # what it is where nothing else runs, the slow test says
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "behaviour"), CROWDS.values(), ids=CROWDS)
+def test_an_honest_scraper_has_its_answer_within_100_ms_of_its_usual_time(
+    number: int, behaviour: Caller, record_property: Callable[[str, object], None]
+) -> None:
+    async def ask() -> tuple[float, float]:
+        with victim() as running:
+            usual = await running.scraped(50)
+            async with running.besieged(number, behaviour):
+                besieged = await running.scraped(100)
+            return typical(usual), sorted(besieged)[-10]
+
+    usual, besieged = run(ask())
+    record_property("usual", usual)
+    record_property("besieged", besieged)
+    assert besieged < usual + 0.1
+
+
+def test_there_are_never_more_connections_than_there_may_be() -> None:
+    async def ask() -> int:
+        with victim("--connections=50") as running:
+            async with running.besieged(200, crowd.silent):
+                await running.scraped(3)
+                return connections(running)
+
+    assert run(ask()) < 50 + 10
