@@ -3,6 +3,7 @@
 # make test-live SUITE=trixie     compare with that Debian suite's libvirt, byte for byte; as root, unpacked into LIVE_ROOT
 # make test-xen VARIANT=pv       boot a real Xen (pv, hvm, vtd, pciback or all) and scrape the exporter in its dom0; as root, XEN_ROOT
 # make lint     formatting, lint, types
+# make picture  take docs/page.png anew, of this host; needs chromium
 # make bench    what a probe and a scrape cost
 # make lock     renew requirements/ from pyproject.toml (needs uv)
 # make clean    forget the virtual environment and the caches
@@ -18,7 +19,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links
 
-.PHONY: run test test-live test-xen lint bench lock clean
+.PHONY: run test test-live test-xen lint picture bench lock clean
 
 run: .venv/ready
 	@.setup/hypervisor
@@ -41,6 +42,9 @@ lint: .venv/ready-to-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+picture: .venv/ready-to-test
+	@exec $(BIN)/python -m tests.tools.picture docs/page.png
 
 bench: .venv/ready-to-test
 	@.setup/hypervisor

@@ -170,18 +170,19 @@ def test_everything_folded_opens_without_javascript_and_by_keyboard(looking: Loo
         await tab.do("Emulation.setScriptExecutionDisabled", value=False)  # the page has been loaded without
         focused = "document.activeElement.tagName + ' ' + document.activeElement.textContent.trim().slice(0, 20)"
         stops = []
-        for _ in range(7):
+        for _ in range(8):
             await tab.press("Tab", 9)
             stops.append(await tab.value(focused))
-        assert stops[:5] == [
+        assert stops[:6] == [
             "A Skip to the content",
             "A Metrics",
             "A Documents (JSON)",
+            "A Why",
             "A qemu x86_64 q35 kvm",
             "A qemu x86_64 pc kvm",
         ]
-        assert stops[5].startswith("SUMMARY qemu x86_64 q35 kvm")
-        assert stops[6] == "A XML"
+        assert stops[6].startswith("SUMMARY qemu x86_64 q35 kvm")
+        assert stops[7] == "A XML"
         await tab.press("Tab", 9)
         await tab.press("Enter", 13, "\r")
         assert await tab.value("document.activeElement.tagName + document.activeElement.parentElement.open") == "SUMMARYtrue"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client.core import Metric
 
+from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.flags import COMMANDS, parse
 from domcaps_exporter.ledger import Ledger
 from domcaps_exporter.metrics import NAMES, Options, exposed, families
@@ -25,6 +27,8 @@ from domcaps_exporter.model import (
     Unmet,
     Verdict,
 )
+from domcaps_exporter.past import Guest, Past, Trace
+from domcaps_exporter.recall import lost
 from domcaps_qemu.settings import wanted
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -53,13 +57,22 @@ TELLING = Report(
 """A report that has something for every family."""
 
 
+PAST = Past({TELLING.identity: Guest({("hostdev", "pciBackend", "vfio"): Trace(False, 1.0)})})
+"""What such a guest could have before."""
+
+
+def told(options: Options) -> list[Metric]:
+    samples = exposed(Outcome("qemu", (TELLING,)), 10_000, options).samples
+    return families((*samples, *lost("qemu", PAST)))
+
+
 def emitted(options: Options) -> set[str]:
-    return {family.name for family in families(exposed(Outcome("qemu", (TELLING,)), 10_000, options).samples)}
+    return {family.name for family in told(options)}
 
 
 def own() -> set[str]:
     """The names of the exporter's own series."""
-    made = Ledger((), (), "1").families(())
+    made = (*Ledger((), (), "1").families(()), *Chronicle().families(()))
     return {f"{family.name}_total" if family.type == "counter" else family.name for family in made}
 
 
@@ -78,8 +91,7 @@ def test_the_labels_in_the_readmes_table_are_those_that_are_served() -> None:
     rows = re.findall(r"^\| `(domcaps_[a-z_]+)` \|([^|]*)\|", README, re.MULTILINE)
     documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
     identity = {"driver", "emulator", "arch", "machine", "virttype"}
-    made = families(exposed(Outcome("qemu", (TELLING,)), 10_000, Options(blockers=True)).samples)
-    assert documented == {family.name: set(family.samples[0].labels) - identity for family in made}
+    assert documented == {family.name: set(family.samples[0].labels) - identity for family in told(Options(blockers=True))}
 
 
 def test_the_flags_that_the_readme_names_are_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:

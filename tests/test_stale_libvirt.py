@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -25,10 +26,8 @@ from tests.test_prometheus import Prometheus, version
 MODULES = Path("/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "qemu")
 MODULE = "hw-display-qxl.so"
 QXL = {"element": "video", "enum": "modelType", "value": "qxl"}
-RULE = """max without (emulator, driver) (domcaps_supported{driver="libvirt"}) == 1
-and max without (emulator, driver) (domcaps_supported{driver="qemu"}) == 0
-unless on (instance, arch, machine, virttype, element, enum, value) domcaps_unmet_prerequisite{driver="qemu",libvirt="accepts"}"""
-"""What libvirt promises and a guest cannot have, but for what libvirt never looks at: it holds a stale answer."""
+(RULES,) = re.findall(r"```yaml\n(groups:.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL)
+"""The README's: what libvirt promises and a guest cannot have, but for what libvirt never looks at."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,16 @@ def running(installed: Installed) -> Iterator[tuple[Serving, Libvirt]]:
 @contextmanager
 def watching(exporter: Serving, folder: Path) -> Iterator[Prometheus]:
     """A Prometheus that scrapes every second and evaluates the rule as often."""
-    rules = {"groups": [{"name": "domcaps", "interval": "1s", "rules": [{"record": "domcaps:libvirt_stale", "expr": RULE}]}]}
-    (folder / "rules.yml").write_text(json.dumps(rules))
+    (folder / "rules.yml").write_text(RULES)
     job = {
         "job_name": "domcaps",
         "scrape_interval": "1s",
         "scrape_timeout": "1s",
         "static_configs": [{"targets": [exporter.address]}],
     }
-    (folder / "prometheus.yml").write_text(json.dumps({"rule_files": [str(folder / "rules.yml")], "scrape_configs": [job]}))
+    (folder / "prometheus.yml").write_text(
+        json.dumps({"global": {"evaluation_interval": "1s"}, "rule_files": ["rules.yml"], "scrape_configs": [job]})
+    )
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     argv = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]

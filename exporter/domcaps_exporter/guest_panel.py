@@ -92,12 +92,12 @@ def _cells(row: Row) -> Iterator[str]:
 
 
 def _lack(lack: Lack) -> str:
-    names = " ".join(f'<b><i aria-hidden="true">✗</i> {text(value)}</b>' for value in lack.values)
+    names = " ".join(f'<b class="no"><i aria-hidden="true">✗</i> {text(value)}</b>' for value in lack.values)
     return f"<li>{names}{_reasons(lack.unmet)}</li>"
 
 
 def _reasons(unmet: Iterable[Unmet]) -> str:
-    shown = "".join(f"<li>{text(sentence(one.prerequisite))}{_aside(one)}</li>" for one in unmet)
+    shown = "".join(f'<li title="{text(one.prerequisite)}">{text(sentence(one.prerequisite))}{_aside(one)}</li>' for one in unmet)
     return f'<ul class="reasons">{shown}</ul>' if shown else ""
 
 

@@ -34,10 +34,11 @@ def render(
     panels = tuple(_panels(outcomes))
     parts = (
         _head(telemetry_path),
+        _alarm(outcomes),
         _overview(panels),
         _changes(changes),
-        _drivers(outcomes, tuple(plugins)),
         *(guest_panel.render(panel, unfolded=len(panels) < _MANY) for panel in panels),
+        _drivers(outcomes, tuple(plugins)),
         f"</main>\n<footer><p>domcaps-exporter {text(version)}</p></footer>\n</body></html>\n",
     )
     return "".join(parts)
@@ -59,6 +60,13 @@ def _head(telemetry_path: str) -> str:
         f'<nav aria-label="Machine-readable"><ul><li>{link(telemetry_path, "Metrics")}</li>'
         f'<li>{link("/documents", "Documents (JSON)")}</li></ul></nav></header>\n<main id="main">\n'
     )
+
+
+def _alarm(outcomes: Iterable[Outcome]) -> str:
+    """Who should have answered and did not, before anything else."""
+    silent = [outcome.driver for outcome in outcomes if outcome.failure is not None and outcome.failure.reason != "absent"]
+    names = text(", ".join(silent))
+    return f'<p class="alarm">Without an answer: {names}. <a href="#drivers">Why</a></p>' if silent else ""
 
 
 def _overview(panels: Sequence[Panel]) -> str:
@@ -119,7 +127,7 @@ def _drivers(outcomes: Iterable[Outcome], plugins: Sequence[Plugin]) -> str:
     owners = {driver: plugin for plugin in plugins for driver in plugin.drivers}
     rows = [(text(outcome.driver), _plugin(owners.get(outcome.driver)), *_answer(outcome)) for outcome in outcomes]
     rows += [("-", _plugin(plugin), '<b class="no">✗ not loaded</b>', _long(plugin.error)) for plugin in plugins if plugin.error]
-    return "<h2>Drivers</h2>" + table("Who was asked", ("Driver", "Plugin", "Answer", "Details"), rows)
+    return '<h2 id="drivers">Drivers</h2>' + table("Who was asked", ("Driver", "Plugin", "Answer", "Details"), rows)
 
 
 def _plugin(plugin: Plugin | None) -> str:

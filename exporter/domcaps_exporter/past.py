@@ -47,7 +47,7 @@ class Trace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """One kind of guest. `since`: when it ceased to be reported, in seconds since the epoch; `native`: its emulator is this host's."""
+    """One kind of guest. `since`: when it ceased to be reported, seconds since the epoch; `native`: its emulator is this host's."""
 
     traces: Mapping[Key, Trace]
     presence: Presence = "reported"

@@ -9,6 +9,8 @@ knows::
       guest             yes, up to 288 vcpus
       hostdev           mode: subsystem
                         - pciBackend vfio: iommu-groups, dev-vfio
+      meaning           dev-vfio: there is no /dev/vfio/vfio (is the module vfio
+                          loaded?)
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import asdict
 from textwrap import wrap
 
 from domcaps_exporter.model import Outcome, Report, Truth, Unmet
+from domcaps_exporter.reasons import foreign, sentence
 from domcaps_exporter.truths import Key, elements, host_model, loaders, models, parameters, values
 
 WIDTH = 80
@@ -65,6 +68,7 @@ def _report(driver: str, report: Report) -> Iterator[str]:
     yield from _row("host cpu", _host_cpu(report))
     yield from _row("firmware files", _loaders(report))
     yield from _row("note", report.notes)
+    yield from _row("meaning", _meanings(report))
 
 
 def _headline(report: Report) -> str:
@@ -82,6 +86,14 @@ def _guest(report: Report) -> str:
 def _lacks(unmet: Iterable[Unmet]) -> str:
     names = (lack.prerequisite if lack.libvirt == "refuses" else f"({lack.prerequisite})" for lack in unmet)
     return ", ".join(names) or "no reason given"
+
+
+def _meanings(report: Report) -> Iterator[str]:
+    """What the names of prerequisites mean, of those about which something could be done here."""
+    denied = [report.guest] if report.guest.supported is False else [one for one in report.verdicts if one.supported is False]
+    for name in dict.fromkeys(lack.prerequisite for verdict in denied for lack in verdict.unmet):
+        if sentence(name) != name and not foreign(name, report.identity.arch):
+            yield f"{name}: {sentence(name)}"
 
 
 # ---- elements ----------------------------------------------------------------------------------------------------------------

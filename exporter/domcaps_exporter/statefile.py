@@ -28,10 +28,10 @@ _Stamp: TypeAlias = tuple[int, ...] | None
 
 
 class StateFile:
-    """One exporter's. Its folder must be there; it need not be."""
+    """One exporter's, of `limit` bytes at most. Its folder must be there; it need not be."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
+    def __init__(self, path: Path, limit: int = LIMIT) -> None:
+        self.path, self._limit = path.resolve(), limit
         self._stamp: _Stamp = None
 
     def moved(self) -> bool:
@@ -59,9 +59,9 @@ class StateFile:
         if not stat.S_ISREG(self.path.stat().st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(self.path))
         with self.path.open("rb") as file:
-            data = file.read(LIMIT + 1)
-        if len(data) > LIMIT:
-            raise Damaged(f"is larger than {LIMIT} bytes")
+            data = file.read(self._limit + 1)
+        if len(data) > self._limit:
+            raise Damaged(f"is larger than {self._limit} bytes")
         return decode(data)
 
     def write(self, memory: Memory) -> None:
@@ -71,8 +71,8 @@ class StateFile:
             OSError: it cannot be written, or would be too large.
         """
         data = encode(memory)
-        if len(data) > LIMIT:
-            raise OSError(errno.EFBIG, f"it would be larger than {LIMIT} bytes", str(self.path))
+        if len(data) > self._limit:
+            raise OSError(errno.EFBIG, f"it would be larger than {self._limit} bytes", str(self.path))
         new = self.path.with_name(f"{self.path.name}.new")
         try:
             self._write(new, data)

@@ -40,21 +40,22 @@ dt { color: var(--soft); font-size: .85rem }
 dd { margin: 0; overflow-wrap: anywhere }
 table { width: 100%; border-collapse: collapse; margin: .5rem 0 1rem }
 caption { text-align: left; padding: .25rem 0; font-size: .85rem }
-th, td { padding: .35rem .6rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line); overflow-wrap: break-word }
+th, td { padding: .35rem .6rem; text-align: left; vertical-align: top }
+th, td { border-top: 1px solid var(--line); overflow-wrap: break-word }
 thead th { border: 0; color: var(--soft); font-weight: 500; font-size: .85rem }
 tbody th { font-weight: 600 }
 tbody th small { display: block; font-weight: 400; color: var(--soft); font-size: .85rem }
 .matrix { table-layout: fixed }
 .matrix th:first-child { width: 17rem }
-.matrix th small { display: inline; margin-left: .3rem }
+.matrix th small { display: inline }
 .cells { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: .4rem 1.5rem }
 .cells > :only-child { grid-column: 1 / -1 }
 .cells > .lack:first-child { grid-column: 2 }
 .have li, .unknown li, b.no, b.yes, b.unsure { padding: 0 .5rem; border-radius: 1rem; white-space: nowrap }
 .have li, .unknown li { white-space: normal }
 .have li, b.yes { background: var(--yes-ground); color: var(--yes) }
-.lack b, b.no { background: var(--no-ground); color: var(--no) }
-.lack b { padding: 0 .5rem; border-radius: 1rem; font-weight: 400 }
+b.no { background: var(--no-ground); color: var(--no) }
+.lack b { font-weight: 400 }
 .unknown li, b.unsure { border: 1px dashed var(--soft) }
 .lack, .reasons { margin: 0; padding: 0; list-style: none }
 .lack > li + li { margin-top: .35rem }
@@ -68,7 +69,7 @@ summary h2 { display: inline; margin: 0 }
 .alarm { padding: .6rem .9rem; border-left: .3rem solid var(--no); background: var(--no-ground) }
 @media (max-width: 44rem) {
   .matrix th:first-child { width: 8.75rem }
-  .matrix th small { display: block; margin: 0 }
+  .matrix th small { display: block }
   .cells { grid-template-columns: minmax(0, 1fr) }
   .cells > .lack:first-child { grid-column: 1 }
   th, td { padding: .4rem .35rem }

@@ -14,8 +14,8 @@ from grafana.alerts.losses import INFO, KINDS, WARNING, Kind
 
 IDENTITY = "driver, emulator, arch, machine, virttype"
 VALUE = "element, enum, value"
-OLD_ENOUGH = 180
-"""Seconds for which a loss must last before it counts."""
+OLD_ENOUGH = 150
+"""Seconds after which a loss counts for a wave: before the three minutes of a host's own alert, with half a minute for its clock."""
 
 _FALLBACK = "/usr/share/(OVMF/OVMF_CODE(.secboot)?|AAVMF/AAVMF(32)?_CODE).fd"
 """libvirt's own list, of which files may always be missing."""

@@ -56,7 +56,7 @@ class Bhyve:
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
         """Understand: what was understood while asking, where these are the facts that came of it."""
-        if facts is self._last and self._reports is not None:
+        if facts == self._last and self._reports is not None:
             return self._reports
         return tuple(reports(View(facts, self._parsed), self.wanted))
 

@@ -9,24 +9,11 @@ from collections.abc import Iterator
 
 from domcaps_exporter import Document, Identity, Question, Refusal, Report, Truth, UnreadableAnswer, Verdict, question
 from domcaps_exporter.document import DocumentError, read, walk
+from domcaps_exporter.libvirt import STABLE
 from domcaps_exporter.rules import View
 from domcaps_libvirt.capabilities import Capabilities, Kind, Machine, capabilities
 from domcaps_libvirt.settings import ALL, Wanted, hypervisor
 from domcaps_libvirt.vocabulary import unlisted
-
-STABLE = {
-    "x86_64": "q35",
-    "i686": "q35",
-    "aarch64": "virt",
-    "armv7l": "virt",
-    "riscv32": "virt",
-    "riscv64": "virt",
-    "loongarch64": "virt",
-    "s390x": "s390-ccw-virtio",
-    "ppc64": "pseries",
-    "ppc64le": "pseries",
-}
-"""The machine that is asked about by default: what new guests of that architecture get from management software."""
 
 _QEMUS = ("kvm", "qemu")
 

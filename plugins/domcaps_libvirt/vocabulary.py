@@ -68,6 +68,7 @@ XEN: Vocabulary = {
     ("hostdev", "startupPolicy"): _STARTUP,
     ("hostdev", "subsysType"): "usb pci",
     ("hostdev", "pciBackend"): "xen",
+    ("console", "type"): "vc pty dev file pipe stdio udp tcp unix",
 }
 BHYVE: Vocabulary = {
     ("loader", "type"): "pflash",

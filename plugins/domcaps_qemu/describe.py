@@ -11,22 +11,18 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Verdict, question
+from domcaps_exporter.libvirt import NEWEST, installed
 from domcaps_exporter.model import MachineType
 from domcaps_exporter.rules import Version, View, evaluate
 from domcaps_qemu.beyond import BEYOND
 from domcaps_qemu.emulators import Emulator, emulators, host_arch
 from domcaps_qemu.firmware import descriptors_of
 from domcaps_qemu.guests import guests
-from domcaps_qemu.libvirt import installed
 from domcaps_qemu.machines import Machine, preferred
 from domcaps_qemu.processor import SECURITY_AND_MIGRATION, Processor, processor
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.table import AFTER_CPU, OS_AND_MEMORY
 from domcaps_qemu.world import ACCELERATED, BINARY, World
-
-NEWEST: Version = (12, 8)
-"""The newest libvirt whose words the table knows: the profile where no libvirt is installed."""
-
 
 _USUAL = Wanted()
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from domcaps_exporter import Refusal, Truth, Unmet, Verdict, question
+from domcaps_exporter.libvirt import STABLE
 from domcaps_exporter.rules import Need, ValueRow, Version, View, element, enum, evaluate, value
 from domcaps_qemu.emulators import Emulator
-from domcaps_qemu.machines import STABLE, Machine, default, named
+from domcaps_qemu.machines import Machine, default, named
 from domcaps_qemu.settings import ALL, Wanted
 from domcaps_qemu.world import ACCELERATED, EMULATED, Guest
 

@@ -35,20 +35,6 @@ def _machine(entry: Object) -> Machine:
     )
 
 
-STABLE = {
-    "x86_64": "q35",
-    "i686": "q35",
-    "aarch64": "virt",
-    "armv7l": "virt",
-    "riscv32": "virt",
-    "riscv64": "virt",
-    "loongarch64": "virt",
-    "s390x": "s390-ccw-virtio",
-    "ppc64": "pseries",
-    "ppc64le": "pseries",
-}
-"""The machine that is asked about by default: what new guests of that architecture get from management software."""
-
 PREFERRED = {
     "x86_64": "pc",
     "i686": "pc",

@@ -10,5 +10,5 @@ from domcaps_xen.settings import wanted
 @hookimpl
 def domcaps_drivers(settings: Settings) -> list[Driver]:
     """One driver for the Xen that this host runs on."""
-    xen = Xen(wanted(settings.section("xen")))
+    xen = Xen(wanted(settings.section("xen"), settings.libvirt_profile))
     return [Driver("xen", xen.probe, xen.describe)]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Truth, Unmet, Verdict, question
+from domcaps_exporter.libvirt import NEWEST, installed
 from domcaps_exporter.rules import Version, View, all_known, element, enum, evaluate
 from domcaps_xen.device_model import KIND, Machine, device_model
 from domcaps_xen.hypervisor import arch_of, controls, hypervisor, is_xen
@@ -18,9 +19,6 @@ from domcaps_xen.table import AFTER_CPU, BEFORE_CPU, CPU, GUESTS, MODES, VCPUS, 
 from domcaps_xen.toolstack import toolstack
 from domcaps_xen.world import World
 
-EVERY: Version = (12, 8)
-"""The table's words are those of every libvirt from 9.0 on."""
-
 
 def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     """One report per architecture and machine; none where Xen is not there, or another domain controls it."""
@@ -29,15 +27,16 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     host, xen = arch_of(view), hypervisor(view)
     tools = toolstack(view, wanted, xen.release)
     model = device_model(view, tools.device_model)
+    profile = wanted.profile or installed(view, host or "") or NEWEST
     for arch in wanted.archs or ((host,) if host in ARCHS else ()):
         for machine in wanted.machines:
-            yield _report(World(view, arch, machine, xen, tools, model, wanted.loaders), wanted)
+            yield _report(World(view, arch, machine, xen, tools, model, wanted.loaders), wanted, profile)
 
 
-def _report(world: World, wanted: Wanted) -> Report:
-    document = _document(world, wanted.emulator, VCPUS[world.machine])
+def _report(world: World, wanted: Wanted, profile: Version) -> Report:
+    document = _document(world, wanted.emulator, VCPUS[world.machine], profile)
     found = replace(world, loaders=_present(world))
-    truth = _document(found, wanted.emulator, _vcpus_max(world))
+    truth = _document(found, wanted.emulator, _vcpus_max(world), NEWEST)
     return Report(
         identity=Identity(wanted.emulator, world.arch, world.machine, "xen"),
         guest=_guest(world),
@@ -54,19 +53,19 @@ def _report(world: World, wanted: Wanted) -> Report:
 
 def _guest(world: World) -> Verdict:
     """Can such a guest run at all?"""
-    return evaluate([element("guest", enum("", GUESTS[world.machine]))], world, EVERY).verdicts[1]
+    return evaluate([element("guest", enum("", GUESTS[world.machine]))], world, NEWEST).verdicts[1]
 
 
-def _document(world: World, emulator: str, vcpus: int | None) -> Document:
-    """libvirt's answer."""
-    before, after = (evaluate(rows, world, EVERY).elements for rows in (BEFORE_CPU, AFTER_CPU))
+def _document(world: World, emulator: str, vcpus: int | None, profile: Version) -> Document:
+    """The answer of that libvirt."""
+    before, after = (evaluate(rows, world, profile).elements for rows in (BEFORE_CPU, AFTER_CPU))
     children: tuple[Element | Cpu, ...] = (*before, CPU, *after)
     return Document("xen", world.arch, emulator, world.machine, vcpus, children)
 
 
 def _verdicts(world: World) -> tuple[Verdict, ...]:
     modes = (Verdict("cpu", "mode", mode, False, (Unmet(unoffered.name, "refuses"),)) for mode in MODES)
-    before, after = (evaluate(rows, world, EVERY).verdicts for rows in (BEFORE_CPU, AFTER_CPU))
+    before, after = (evaluate(rows, world, NEWEST).verdicts for rows in (BEFORE_CPU, AFTER_CPU))
     return (*before, *modes, *after)
 
 

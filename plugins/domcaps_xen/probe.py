@@ -59,7 +59,7 @@ class Xen:
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
         """Understand: what was understood while asking, where these are the facts that came of it."""
-        return self._reports if facts is self._last else tuple(reports(View(facts, self._parsed), self.wanted))
+        return self._reports if facts == self._last else tuple(reports(View(facts, self._parsed), self.wanted))
 
     def _understand(self, view: View) -> None:
         tuple(reports(view, self.wanted))

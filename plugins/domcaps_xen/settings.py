@@ -42,10 +42,11 @@ class Wanted:
     loaders: tuple[str, ...] = LOADERS
     toolstack: str = ""
     device_model: str = ""
+    profile: tuple[int, int] | None = None
 
 
-def wanted(section: Mapping[str, object]) -> Wanted:
-    """Read the section.
+def wanted(section: Mapping[str, object], profile: str = "auto") -> Wanted:
+    """Read the section; `profile` is `auto` or a libvirt version.
 
     Raises:
         SettingError: an unknown key, a wrong type or a word that means nothing.
@@ -60,7 +61,15 @@ def wanted(section: Mapping[str, object]) -> Wanted:
         loaders=_paths(section, "loaders") if "loaders" in section else LOADERS,
         toolstack=_path(section, "toolstack").rstrip("/"),
         device_model=_path(section, "device_model"),
+        profile=_version(profile),
     )
+
+
+def _version(profile: str) -> tuple[int, int] | None:
+    if profile == "auto":
+        return None
+    major, _, minor = profile.partition(".")
+    return int(major), int(minor or 0)
 
 
 def _list(section: Mapping[str, object], key: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ libvirt looks at nothing but the machine (libxlMakeDomainCapabilities), so its n
 from __future__ import annotations
 
 from domcaps_exporter import Cpu, CpuMode, Element, Enum
-from domcaps_exporter.rules import Computed, ElementRow, ValueRow, container, element, enum, value
+from domcaps_exporter.rules import Computed, ElementRow, ValueRow, Version, container, element, enum, value
 from domcaps_xen.needs import (
     device,
     device_model,
@@ -48,6 +48,12 @@ VCPUS = {"xenpv": 512, "xenpvh": 512, "xenfv": 128}
 
 VCPUS_HVM = 128
 """Xen's own for guests with hardware virtualisation, PVH included (HVM_MAX_VCPUS): it refuses to create one with more."""
+
+CONSOLE: Version = (11, 5)
+"""The first libvirt that lists consoles; seen in 12.8, not in 11.3."""
+
+CONSOLES = ("vc", "pty", "dev", "file", "pipe", "stdio", "udp", "tcp", "unix")
+"""Xen's own console is a pty; the others are the serial port that the device model emulates."""
 
 MODES = ("host-passthrough", "maximum", "host-model", "custom")
 
@@ -119,6 +125,14 @@ AFTER_CPU: tuple[Row, ...] = (
             enum("pciBackend", value("xen", passthrough, besides=(directio, pciback))),
             by="subsysType",
             printed=lambda world: passthrough.met(world),
+        ),
+        element(
+            "console",
+            enum(
+                "type",
+                *(value(name, besides=() if name == "pty" else (emulated, device_model)) for name in CONSOLES),
+            ),
+            since=CONSOLE,
         ),
     ),
     container("features", *(element(name, needs=(unoffered,)) for name in ("gic", "vmcoreinfo", "genid", "sev", "sgx"))),

@@ -25,9 +25,12 @@ def test_the_metrics_section_switches_on_what_is_shown_on_request(file: Path) ->
 
 
 def test_targets_have_a_uri_a_time_and_their_drivers_settings(file: Path) -> None:
-    file.write_text(
-        "targets:\n  a: {uri: 'qemu:///system'}\n  b.c: {uri: 'xen+ssh://b/', timeout: 500ms, machines: [xenpv]}\n  d: {uri: x, timeout: 7}\n"
-    )
+    file.write_text("""
+targets:
+  a: {uri: 'qemu:///system'}
+  b.c: {uri: 'xen+ssh://b/', timeout: 500ms, machines: [xenpv]}
+  d: {uri: x, timeout: 7}
+""")
     assert load(file).targets == {
         "a": Wish("qemu:///system"),
         "b.c": Wish("xen+ssh://b/", 0.5, {"machines": ["xenpv"]}),

@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from domcaps_exporter import statefile
 from domcaps_exporter.claims import GUEST
 from domcaps_exporter.memoir import Damaged, Memory, decode, encode
 from domcaps_exporter.model import Identity
@@ -140,23 +140,21 @@ def test_it_is_seen_when_somebody_else_writes_or_takes_it(file: StateFile) -> No
     assert not file.moved()
 
 
-def test_what_would_be_too_large_is_not_written(file: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_would_be_too_large_is_not_written(file: StateFile) -> None:
     file.write({})
-    monkeypatch.setattr(statefile, "LIMIT", 100)
-    with pytest.raises(OSError, match="it would be larger than 100 bytes"):
-        file.write(MEMORY)
+    with pytest.raises(OSError, match="it would be larger than 200 bytes"):
+        StateFile(file.path, limit=200).write(MEMORY)
     assert file.read() == {}
 
 
-def test_what_is_too_large_is_damaged(file: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_large_is_damaged(file: StateFile) -> None:
     file.write(MEMORY)
-    monkeypatch.setattr(statefile, "LIMIT", 100)
-    with pytest.raises(Damaged, match="is larger than 100 bytes"):
-        file.read()
+    with pytest.raises(Damaged, match="is larger than 200 bytes"):
+        StateFile(file.path, limit=200).read()
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_what_is_no_regular_file_is_not_read(file: StateFile, make: type[Path]) -> None:
+def test_what_is_no_regular_file_is_not_read(file: StateFile, make: Callable[[Path], None]) -> None:
     make(file.path)
     with pytest.raises(OSError, match="it is not a regular file"):
         file.read()

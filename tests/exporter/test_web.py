@@ -217,6 +217,7 @@ def test_documents_are_listed_with_their_identity_and_links_that_work() -> None:
             "machine": "q35",
             "virttype": "kvm",
             "links": {"xml": "/documents/qemu-x86_64-q35-kvm.xml"},
+            "notes": [],
         }
     ]
     assert (document.status, document.headers["Content-Type"]) == (200, "application/xml")
@@ -294,7 +295,7 @@ def test_the_page_shows_what_there_is_and_what_is_missing_and_runs_nothing() -> 
     assert got.headers["Content-Security-Policy"].startswith("default-src 'self'; style-src 'sha256-")
     for shown in (
         "/documents/qemu-x86_64-q35-kvm.xml",
-        "hostdev pciBackend vfio",
+        "hostdev <small>pciBackend</small>",
         "iommu-groups",
         "no /dev/xen",
         "nobody could say &amp; tell",

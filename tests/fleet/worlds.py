@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from domcaps_exporter import ABSENT, Answer, Facts, Question, Report, question
 from domcaps_exporter.document import write
-from domcaps_exporter.rules import View, gather
+from domcaps_exporter.rules import Parsed, View, gather
 from domcaps_libvirt import describe as libvirt
 from domcaps_libvirt.settings import Wanted as WantedOfLibvirt
 from domcaps_qemu.describe import reports
@@ -25,6 +25,7 @@ from domcaps_qemu.settings import Wanted
 RECORDINGS = Path(__file__).parent / "recordings"
 QEMU = "/usr/bin/qemu-system-x86_64"
 URI = "qemu:///system"
+QEMUS = ("7.2", "10.0", "11.1")
 CPUS: Mapping[str, tuple[str, ...]] = {
     "rome": ("EPYC", "EPYC-IBPB", "EPYC-Rome", "Opteron_G1", "Opteron_G2", "Opteron_G3", "kvm64", "qemu64"),
     "milan": ("EPYC", "EPYC-IBPB", "EPYC-Rome", "EPYC-Milan", "Opteron_G1", "Opteron_G2", "Opteron_G3", "kvm64", "qemu64"),
@@ -68,8 +69,14 @@ def described(world: World) -> tuple[Report, ...]:
     def understand(view: View) -> None:
         understood.append(tuple(reports(view, Wanted(machines={"": world.machines} if world.machines else {}))))
 
-    gather(understand, lambda missing: {one: told.get(one, ABSENT) for one in missing})
+    gather(understand, lambda missing: dict.fromkeys(missing, ABSENT), _parsed(world.qemu), told)
     return understood[-1]
+
+
+@cache
+def _parsed(_qemu: str) -> Parsed:
+    """Most answers of one QEMU are the same in all worlds: they are read once."""
+    return Parsed()
 
 
 @cache
@@ -226,9 +233,10 @@ def _without_feature(feature: str, *models: str) -> Lack:
     return take
 
 
-def _without_module(told: Told) -> None:
-    """QXL's: distributions drop it, and with it the type."""
-    _edit(told, "qom-list-types", lambda types: [one for one in types if one["name"] != "qxl"])
+def _without_nodes(told: Told) -> None:
+    """A kernel without CONFIG_VFIO_DEVICE_CDEV, with a device bound."""
+    del told[question("exists", "/dev/vfio/devices")]
+    told[question("list", "/dev/vfio")] = b"12\0vfio"
 
 
 LACKS: Mapping[str, Lack] = {
@@ -236,7 +244,7 @@ LACKS: Mapping[str, Lack] = {
     "kvm-access": _without_access,
     "iommu": _empty("/sys/kernel/iommu_groups"),
     "vfio": _gone(question("exists", "/dev/vfio/vfio")),
-    "vfio-nodes": _gone(question("exists", "/dev/vfio/devices")),
+    "vfio-nodes": _without_nodes,
     "plain-file": _gone(question("exists", f"{_FIRMWARE}/plain.fd")),
     "secure-file": _gone(question("exists", f"{_FIRMWARE}/secure.fd")),
     "descriptors": _empty(_DESCRIPTORS),
@@ -248,6 +256,5 @@ LACKS: Mapping[str, Lack] = {
     "smep": _without_feature("smep"),
     "invtsc": _without_feature("invtsc"),
     "erms": _without_feature("erms", "EPYC-Milan"),
-    "qxl": _without_module,
 }
 """By name: each takes something out of the facts."""

@@ -1,4 +1,7 @@
-"""Callers who mean no good, and one honest scraper; all from one thread, against an exporter that is a process of its own."""
+"""Callers who mean no good, and one honest scraper, against an exporter. All three are processes of their own.
+
+As a program, `crowd.py PORT NUMBER BEHAVIOUR`: that many callers do this again and again, until it is ended.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,31 +50,16 @@ class Victim:
             await asyncio.sleep(0.02)
         return took
 
-    @asynccontextmanager
-    async def besieged(self, number: int, behaviour: Caller) -> AsyncIterator[None]:
+    @contextmanager
+    def besieged(self, number: int, behaviour: Caller) -> Iterator[None]:
         """That many callers do this again and again."""
-        callers = [asyncio.create_task(self._again(behaviour)) for _ in range(number)]
-        await asyncio.sleep(1.5)
-        try:
-            yield
-        finally:
-            for caller in callers:
-                caller.cancel()
-            await asyncio.gather(*callers, return_exceptions=True)
-
-    async def _again(self, behaviour: Caller) -> None:
-        while True:
+        with subprocess.Popen([sys.executable, __file__, str(self.port), str(number), behaviour.__name__]) as crowd:
+            time.sleep(2)
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            except OSError:
-                await asyncio.sleep(0.1)
-                continue
-            try:
-                await behaviour(reader, writer)
-            except OSError:
-                await asyncio.sleep(0.1)
+                yield
+                assert crowd.poll() is None
             finally:
-                writer.close()
+                crowd.kill()
 
 
 @contextmanager
@@ -127,12 +115,21 @@ async def idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def not_reading(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Ask for more than the kernel keeps for one who does not read, and read nothing."""
+    """Ask, and read nothing."""
+    await _unread(writer, 3)
+
+
+async def gorging(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Ask for far more than the kernel keeps for one who does not read."""
+    await _unread(writer, 100)
+
+
+async def _unread(writer: asyncio.StreamWriter, times: int) -> None:
     transport = writer.transport
     assert isinstance(transport, asyncio.Transport)
     transport.pause_reading()
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    writer.write(UNPACKED * 3)
+    writer.write(UNPACKED * times)
     await asyncio.sleep(60)
 
 
@@ -146,3 +143,31 @@ async def malformed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     writer.write(b"\x16\x03\x01 nonsense\r\n\r\n")
     await reader.read()
     await asyncio.sleep(0.1)
+
+
+# ---- the program -----------------------------------------------------------------------------------------------------------
+
+BEHAVIOURS = {one.__name__: one for one in (silent, half_a_head, trickling, idle, not_reading, hasty, malformed)}
+
+
+async def main(port: int, number: int, behaviour: Caller) -> None:
+    await asyncio.gather(*(again(port, behaviour) for _ in range(number)))
+
+
+async def again(port: int, behaviour: Caller) -> None:
+    while True:
+        with suppress(OSError):
+            await once(port, behaviour)
+        await asyncio.sleep(0.1)
+
+
+async def once(port: int, behaviour: Caller) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        await behaviour(reader, writer)
+    finally:
+        writer.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), BEHAVIOURS[sys.argv[3]]))

@@ -25,10 +25,9 @@ from tests.live.libvirtd import Crashed, Libvirt, Refused, private
 from domcaps_exporter import ProbeError, Report
 from domcaps_exporter.document import write
 from domcaps_exporter.host import Paths, RealHost, Store
+from domcaps_exporter.libvirt import NEWEST, installed
 from domcaps_exporter.rules import Version, View
-from domcaps_qemu.describe import NEWEST
 from domcaps_qemu.emulators import Emulator, emulators, host_arch
-from domcaps_qemu.libvirt import installed
 from domcaps_qemu.machines import default, named
 from domcaps_qemu.probe import Qemu
 from domcaps_qemu.settings import ALL, ARCHS, Wanted

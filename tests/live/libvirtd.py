@@ -26,8 +26,7 @@ REAPER = str(Path(__file__).with_name("reaper.py"))
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 _PATIENCE = 120.0
 
-_LIBVIRTD_CONF = """listen_tls = 0
-listen_tcp = 0
+_LIBVIRTD_CONF = """listen_tcp = 0
 unix_sock_dir = "{folder}"
 auth_unix_ro = "none"
 auth_unix_rw = "none"
@@ -99,17 +98,19 @@ class Libvirt:
 
 
 @contextmanager
-def private(path: str = _PATH) -> Iterator[Libvirt]:
+def private(path: str = _PATH, tls: str = "") -> Iterator[Libvirt]:
     """A libvirtd with an empty cache, ready to be asked. Afterwards it and all its QEMUs are gone.
 
-    It finds libvirtd, its emulators and the programs that make its directories in `path`.
+    It finds libvirtd, its emulators and the programs that make its directories in `path`. `tls`: libvirtd.conf's lines about TLS,
+    where it shall listen for that.
 
     Raises:
         NotStarted: it does not get ready.
     """
     with tempfile.TemporaryDirectory(prefix="libvirt-") as name:
         folder = Path(name)
-        libvirtd = ["libvirtd", "--config", str(_configured(folder)), "--pid-file", str(folder / "pid")]
+        libvirtd = ["libvirtd", "--config", str(_configured(folder, tls)), "--pid-file", str(folder / "pid")]
+        libvirtd += ["--listen"] if tls else []
         reaped = [sys.executable, REAPER, *libvirtd]
         said = folder / "said"
         with said.open("wb") as out:
@@ -125,12 +126,12 @@ def private(path: str = _PATH) -> Iterator[Libvirt]:
             process.wait()
 
 
-def _configured(folder: Path) -> Path:
+def _configured(folder: Path, tls: str) -> Path:
     """Writes the two configuration files; libvirtd's own."""
     settings = folder / "config" / "libvirt"
     settings.mkdir(parents=True)
     (settings / "qemu.conf").write_text(_QEMU_CONF_OF_ROOT if _is_root() else _QEMU_CONF)
-    (settings / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(folder=folder))
+    (settings / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(folder=folder) + (tls or "listen_tls = 0\n"))
     return settings / "libvirtd.conf"
 
 

@@ -15,6 +15,9 @@ from domcaps_xen.device_model import DEVICES, KIND, MACHINES, SPICE, VNC
 from domcaps_xen.settings import Wanted
 
 DATA = Path(__file__).parents[1] / "data" / "xen"
+VERSIONS = {"90": (9, 0), "113": (11, 3), "128": (12, 8)}
+"""The libvirts of the hosts, as their folders name them."""
+
 HOSTS = tuple(sorted(folder.name for folder in DATA.iterdir() if (folder / "xl-info.out").exists()))
 
 _QMP = ("query-version", MACHINES, "query-display-options", SPICE, VNC, DEVICES)
@@ -35,7 +38,7 @@ class RecordedHost:
             "exec": lambda path: b"yes" if path in self.files else ABSENT,
             "which": lambda program: f"/usr/sbin/{program}".encode() if program == "xl" else ABSENT,
             "access": lambda path, *_: b"no" if not root else b"yes" if path.startswith("/dev/") else ABSENT,
-            "resolve": lambda path: path.encode(),
+            "resolve": lambda path: ABSENT if path.endswith("libvirt.so.0") else path.encode(),
             "uname": self._uname,
             "run": self._run,
             KIND: lambda _, command: self._replies()[command],

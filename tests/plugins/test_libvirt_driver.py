@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
+from domcaps_bhyve import table as bhyve
 from domcaps_exporter import (
     ABSENT,
     Document,
@@ -21,6 +23,7 @@ from domcaps_exporter import (
     Verdict,
     question,
 )
+from domcaps_exporter.config import load
 from domcaps_exporter.document import read, write
 from domcaps_exporter.rules import View, vocabulary
 from domcaps_exporter.truths import values
@@ -28,7 +31,8 @@ from domcaps_libvirt import domcaps_drivers
 from domcaps_libvirt.describe import reports
 from domcaps_libvirt.settings import Wanted, hypervisor, wanted
 from domcaps_libvirt.vocabulary import BHYVE, QEMU, VOCABULARIES, XEN, Vocabulary
-from domcaps_qemu.table import AFTER_CPU, OS_AND_MEMORY
+from domcaps_qemu import table as qemu
+from domcaps_xen import table as xen
 
 DATA = Path(__file__).parents[1] / "data"
 URI = "qemu:///system"
@@ -207,14 +211,16 @@ def triples(known: Vocabulary) -> set[tuple[str, str, str]]:
     return {(element, enum, value) for (element, enum), values in known.items() for value in values.split()}
 
 
-def test_the_vocabulary_of_qemu_is_that_of_the_native_drivers_table() -> None:
+def test_the_vocabularies_are_those_of_the_native_drivers_tables() -> None:
     migratable = {("cpu", f"{mode}Migratable", value) for mode in ("hostPassthrough", "maximum") for value in ("on", "off")}
-    assert triples(QEMU) == set(vocabulary((*OS_AND_MEMORY, *AFTER_CPU))) | migratable
+    assert triples(QEMU) == set(vocabulary((*qemu.OS_AND_MEMORY, *qemu.AFTER_CPU))) | migratable
+    assert triples(XEN) == set(vocabulary((*xen.BEFORE_CPU, *xen.AFTER_CPU)))
+    assert triples(BHYVE) <= set(vocabulary((*bhyve.OS, *bhyve.AFTER_CPU)))  # which also has what no libvirt lists
 
 
 def listed(document: Document) -> set[tuple[str, str, str]]:
     report = Report(Identity("", "", "", ""), Verdict("guest", "", "", True), document)
-    return {key for key, truth in values(report).items() if truth and key[1] != "mode"}
+    return {key for key, truth in values(report).items() if truth and key[:2] != ("cpu", "mode")}
 
 
 @pytest.mark.parametrize(
@@ -227,7 +233,7 @@ def test_the_vocabulary_of_xen_holds_what_real_ones_list(path: Path) -> None:
 def test_the_vocabularies_hold_what_libvirts_own_tests_list() -> None:
     folder = os.environ.get("DOMCAPS_LIBVIRT_CORPUS")
     if not folder:
-        pytest.skip("needs DOMCAPS_LIBVIRT_CORPUS: libvirt's test data")
+        pytest.skip("needs libvirt's corpus: DOMCAPS_LIBVIRT_CORPUS does not say where it is")
     seen = set()
     for path in sorted(Path(folder, "domaincapsdata").glob("*.xml")):
         document = read(path.read_bytes())
@@ -279,3 +285,13 @@ def test_what_means_nothing_is_refused_with_its_key(section: Mapping[str, object
     with pytest.raises(SettingError) as caught:
         wanted(section)
     assert str(caught.value).startswith(complaint)
+
+
+def test_the_readmes_example_is_understood(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(drivers:.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "domcaps.yaml").write_text(example)
+    config = load(tmp_path / "domcaps.yaml")
+    assert wanted(config.drivers["libvirt"]).uris == ("qemu:///system",)
+    (target,) = config.targets.values()
+    assert target.timeout == 10
+    assert hypervisor(wanted({**target.section, "uris": [target.uri]}).uris[0]) == "qemu"

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,10 +18,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.endtoend import ARCH, EMULATOR, NAME, Samples, Serving, serving
+from tests.exporter.certificates import Authority
 from tests.live import libvirtd
 from tests.live.libvirtd import Libvirt as Daemon
 from tests.live.libvirtd import NotStarted
 
+from domcaps_exporter import ProbeRefused
 from domcaps_exporter.document import write
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_libvirt.clients import SYSTEM_PYTHON
@@ -198,3 +201,62 @@ def test_targets_are_asked_each_for_itself(life: Life, daemon: Daemon, tmp_path:
             assert {one.labels["source"] for one in found.having("domcaps_document_info")} == {daemon.uri}
         found, _ = scraped(running, 60, "/probe?target=hasty")
         assert state(found)[0] == 1
+
+
+# ---- other hosts' ------------------------------------------------------------------------------------------------------------
+
+SSH = """#!/bin/sh
+echo "$@" >>FOLDER/asked
+while [ $# -gt 1 ]; do shift; done
+exec sh -c "$1"
+"""
+"""An ssh that goes nowhere: what it is given to run there it runs here."""
+NETCAT = """#!PYTHON -IS
+import os, select, socket, sys
+there = socket.socket(socket.AF_UNIX)
+there.connect(sys.argv[-1])
+while True:
+    for source in select.select([0, there.fileno()], [], [])[0]:
+        data = os.read(source, 65536)
+        if not data:
+            sys.exit()
+        os.write(1 if source else there.fileno(), data)
+"""
+"""What stands for nc on the far side."""
+
+
+def answered(uri: str) -> list[str]:
+    """The machines that a libvirt answers for."""
+    libvirt = Libvirt(Wanted((uri,)))
+    facts = libvirt.probe(RealHost(time.monotonic() + 60, Paths(), Store()))
+    return [report.identity.machine for report in libvirt.describe(facts) if report.document is not None]
+
+
+def test_a_libvirt_behind_ssh_is_asked_without_a_question_to_anybody(daemon: Daemon, tmp_path: Path, way: str) -> None:
+    for name, text in (("ssh", SSH.replace("FOLDER", str(tmp_path))), ("nc", NETCAT.replace("PYTHON", sys.executable))):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    far = f"qemu+ssh://domcaps@far/{'system' if os.geteuid() == 0 else 'session'}?socket={daemon.socket}"
+    assert len(answered(f"{far}&command={tmp_path / 'ssh'}&netcat={tmp_path / 'nc'}")) == 1, way
+    assert "-l domcaps" in (tmp_path / "asked").read_text()
+    assert "far sh -c" in (tmp_path / "asked").read_text()
+
+
+def test_a_libvirt_behind_tls_is_asked_with_libvirts_certificates(path: Path, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: a session libvirt does not listen")
+    authority = Authority(tmp_path)
+    server, client = (authority.certify(name, "DNS:localhost,IP:127.0.0.1") for name in ("server", "client"))
+    for certificate in (server, client):
+        shutil.copy(certificate, tmp_path / f"{certificate.stem}cert.pem")
+        shutil.copy(certificate.with_suffix(".key"), tmp_path / f"{certificate.stem}key.pem")
+    shutil.copy(tmp_path / "ca.pem", tmp_path / "cacert.pem")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    files = {"key_file": "serverkey.pem", "cert_file": "servercert.pem", "ca_file": "cacert.pem"}
+    names = "".join(f'{name} = "{tmp_path / file}"\n' for name, file in files.items())
+    listening = f'listen_tls = 1\nlisten_addr = "127.0.0.1"\ntls_port = "{port}"\nauth_tls = "none"\n{names}'
+    with libvirtd.private(str(path), listening):
+        assert len(answered(f"qemu+tls://localhost:{port}/system?pkipath={tmp_path}")) == 1
+        with pytest.raises(ProbeRefused, match=r"(?i)certificate|verify"):
+            answered(f"qemu+tls://localhost:{port}/system?pkipath={tmp_path / 'nowhere'}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.plugins.recorded_xen import DATA, HOSTS, RecordedHost, domu, error, limits, understood
+from tests.plugins.recorded_xen import DATA, HOSTS, VERSIONS, RecordedHost, domu, error, limits, understood
 
 from domcaps_exporter import ABSENT, Question, Refusal, Report, Truth, UnreadableAnswer, document, question
 from domcaps_exporter.metrics import Options, exposed
@@ -58,13 +58,14 @@ ANSWERS = sorted(DATA.glob("*/virsh-domcapabilities-*.out"))
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda path: f"{path.parent.name}-{path.stem[22:]}")
 def test_a_document_is_what_libvirt_said_on_that_host_to_the_byte(answer: Path) -> None:
     machine, arch = answer.stem.removeprefix("virsh-domcapabilities-").split("-")
-    host = understood(RecordedHost(answer.parent.name), Wanted(archs=(arch,)))
-    virsh = b"\n" if answer.parent.name.endswith("libvirt113") else b"\n\n"  # virsh adds empty lines
+    version = VERSIONS[answer.parent.name.rpartition("libvirt")[2]]
+    host = understood(RecordedHost(answer.parent.name), Wanted(archs=(arch,), profile=version))
+    virsh = b"\n" if version > (9, 0) else b"\n\n"  # virsh adds empty lines
     assert written(host.reports[machine]) + virsh == answer.read_bytes()
 
 
 def test_every_kind_of_answer_was_compared() -> None:
-    assert len(ANSWERS) == 5 * 3 * 2
+    assert len(ANSWERS) == 6 * 3 * 2
 
 
 @pytest.mark.parametrize("machine", ["xenpv", "xenfv"])
@@ -73,7 +74,7 @@ def test_a_document_is_what_libvirts_own_test_expects(machine: str) -> None:
     if not corpus:
         pytest.skip("needs libvirt's corpus: DOMCAPS_LIBVIRT_CORPUS names no folder")
     expected = (Path(corpus) / "domaincapsdata" / f"libxl-{machine}.xml").read_bytes()
-    wanted = Wanted(loaders=tuple(reversed(LOADERS)))  # the test gives them in the other order
+    wanted = Wanted(loaders=tuple(reversed(LOADERS)), profile=(11, 3))  # the test gives them in the other order
     assert written(understood(RecordedHost(HVM), wanted).reports[machine]) == expected
 
 
@@ -81,6 +82,17 @@ def test_libvirts_words_do_not_depend_on_the_host() -> None:
     documents = [understood(RecordedHost(name)).reports for name in HOSTS if name != ARM]
     for machine in MACHINES:
         assert len({written(one[machine]) for one in documents}) == 1
+
+
+def test_the_words_are_the_installed_libvirts_and_the_metrics_are_not() -> None:
+    host = RecordedHost(HVM)
+    newest = understood(host).reports["xenpv"]
+    host.otherwise[question("resolve", "/usr/lib64/libvirt.so.0")] = b"/usr/lib64/libvirt.so.0.11003.0"
+    older = understood(host).reports["xenpv"]
+    assert b"<console" in written(newest)
+    assert b"<console" not in written(older)
+    assert older.told == newest.told
+    assert older.verdicts == newest.verdicts
 
 
 def test_an_arm_host_differs_by_the_architecture_only() -> None:

@@ -13,7 +13,7 @@ from tests.xen.machine import VARIANTS, Machine
 
 pytestmark = pytest.mark.xen
 
-LIBVIRT = Path(__file__).parents[1] / "data/xen/xen420-trixie-vtd-libvirt113"
+LIBVIRT = Path(__file__).parents[1] / "data/xen/xen420-sid-pv-libvirt128"
 MACHINES = ("xenpv", "xenpvh", "xenfv")
 WANTED = os.environ.get("DOMCAPS_XEN_VARIANT", "all")
 """`all`, or some of them with commas between."""

@@ -1,0 +1,38 @@
+"""What drivers share about libvirt: which one a host has, the newest that tables know, the machine new guests get. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from domcaps_exporter.model import question
+from domcaps_exporter.rules import Version, View
+
+NEWEST: Version = (12, 8)
+"""The newest libvirt whose words the tables know: the profile where no libvirt is installed."""
+
+STABLE = {
+    "x86_64": "q35",
+    "i686": "q35",
+    "aarch64": "virt",
+    "armv7l": "virt",
+    "riscv32": "virt",
+    "riscv64": "virt",
+    "loongarch64": "virt",
+    "s390x": "s390-ccw-virtio",
+    "ppc64": "pseries",
+    "ppc64le": "pseries",
+}
+"""libvirt's arch → the QEMU machine that is asked about by default: what new guests get from management software."""
+
+_SONAME = re.compile(r"libvirt\.so\.0\.(\d+)\.\d+$")
+_GNU = {"i686": "i386", "ppc64le": "powerpc64le", "armv7l": "arm"}
+"""libvirt's arch → Debian's name of it in /usr/lib, where they differ."""
+
+
+def installed(view: View, arch: str) -> Version | None:
+    """The installed libvirt's version, read off its library (`libvirt.so.0.11003.0` is 11.3.0); None without one."""
+    for folder in (f"/usr/lib/{_GNU.get(arch, arch)}-linux-gnu", "/usr/lib64", "/usr/lib"):
+        found = _SONAME.search(view.text(question("resolve", f"{folder}/libvirt.so.0")) or "")
+        if found is not None:
+            return int(found[1]) // 1000, int(found[1]) % 1000
+    return None

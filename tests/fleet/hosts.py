@@ -1,0 +1,121 @@
+"""A simulated host with its exporter: the exporter's own code from the reports on, and a clock from outside. Nothing is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from typing import NamedTuple, TypeAlias
+
+from prometheus_client.core import Metric
+from tests.fleet.worlds import World, described, retold
+
+from domcaps_exporter.exposition import TEXT_0, Part, plain
+from domcaps_exporter.ledger import Ledger
+from domcaps_exporter.memoir import decode, encode
+from domcaps_exporter.metrics import Options, Sample, completed, exposed, families
+from domcaps_exporter.model import Failure, Outcome, Report
+from domcaps_exporter.past import Past, fold, forgotten
+from domcaps_exporter.recall import lost, recalled
+
+Reports: TypeAlias = tuple[Report, ...]
+
+_LIMIT = 10_000
+
+
+class _Folded(NamedTuple):
+    """What an exporter makes of a driver's reports and its past: the same as long as both are."""
+
+    reports: Reports
+    past: Past
+    series: int
+    families: tuple[Metric, ...]
+
+
+class Host:
+    """One host. Tests change its attributes from scrape to scrape.
+
+    `up`: it can be scraped; `failure`: the reason why its probe fails; `libvirt`: the world that its libvirt answers for; `version`:
+    that of the exporter; `knows_all`: the exporter tells also what is impossible, and not only what is possible.
+    """
+
+    def __init__(self, name: str, world: World) -> None:
+        self.name, self.world = name, world
+        self.up, self.failure = True, ""
+        self.libvirt: World | None = None
+        self.version, self.knows_all = "1.0.0", True
+        self._memory: dict[str, Past] = {}
+        self._folded: dict[str, _Folded] = {}
+        self._ledger = self._started()
+
+    def scrape(self, now: float) -> tuple[Metric, ...] | None:
+        """The families that its exporter shows at that time, in seconds since the epoch; None where it cannot be scraped."""
+        if not self.up:
+            return None
+        outcomes = [self._outcome("qemu", (described if self.knows_all else _possible)(self.world), now)]
+        if self.libvirt is not None:
+            outcomes.append(self._outcome("libvirt", retold(self.libvirt), now))
+        shown = (family for outcome in outcomes for family in self._shown(outcome))
+        return (*shown, *self._ledger.families(frozenset(outcome.driver for outcome in outcomes)))
+
+    def exposition(self, now: float) -> bytes | None:
+        """The same as bytes."""
+        found = self.scrape(now)
+        return None if found is None else plain(Part(_merged(found)), Part(()), TEXT_0)
+
+    def restart(self, version: str = "") -> None:
+        """A new process, with the state file of the old one; with a version, an upgrade."""
+        self.version = version or self.version
+        self._memory = decode(encode(self._memory))
+        self._ledger = self._started()
+
+    def forget(self) -> None:
+        """All losses are acknowledged."""
+        self._memory = {driver: forgotten(driver, past, lambda _: True)[0] for driver, past in self._memory.items()}
+
+    def change(self, **changes: str) -> None:
+        """Another QEMU, processor or machine."""
+        self.world = replace(self.world, **changes)
+
+    def _started(self) -> Ledger:
+        return Ledger(("qemu", "libvirt"), (), self.version)
+
+    def _outcome(self, driver: str, reports: Reports, now: float) -> Outcome:
+        failure = Failure(self.failure, "as was told") if self.failure else None
+        return Outcome(driver, () if failure else reports, failure, 0.01, now, now)
+
+    def _shown(self, outcome: Outcome) -> tuple[Metric, ...]:
+        """As in the exporter, what has not changed is not looked at again."""
+        past, folded = self._memory.get(outcome.driver, Past()), self._folded.get(outcome.driver)
+        if folded is None or folded.reports is not outcome.reports or folded.past is not past:
+            past, _ = fold(past, outcome, lambda _: True)
+            samples = _told(outcome, past)
+            folded = _Folded(outcome.reports, past, len(samples), tuple(families(samples)))
+            self._memory[outcome.driver], self._folded[outcome.driver] = past, folded
+        self._ledger.note(outcome, folded.series)
+        return folded.families
+
+
+@cache
+def _possible(world: World) -> Reports:
+    """As an exporter would report that has not heard of anything that is impossible here."""
+    return tuple(
+        replace(report, verdicts=tuple(one for one in report.verdicts if one.supported is not False)) for report in described(world)
+    )
+
+
+def _merged(found: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Two drivers' families of one name are one."""
+    merged: dict[str, Metric] = {}
+    for family in found:
+        kept = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+        kept.samples = [*kept.samples, *family.samples]
+    return tuple(merged.values())
+
+
+def _told(outcome: Outcome, past: Past) -> tuple[Sample, ...]:
+    missed = tuple(lost(outcome.driver, past))
+    if outcome.failure is not None:
+        return missed
+    shown = exposed(outcome, _LIMIT, Options())
+    return (*completed(shown, recalled(outcome, past, Options()), _LIMIT).samples, *missed)
