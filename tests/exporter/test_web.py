@@ -217,7 +217,7 @@ def test_documents_are_listed_with_their_identity_and_links_that_work() -> None:
             "machine": "q35",
             "virttype": "kvm",
             "links": {"xml": "/documents/qemu-x86_64-q35-kvm.xml"},
-            "notes": [],
+            "notes": ["nobody could say & tell"],
         }
     ]
     assert (document.status, document.headers["Content-Type"]) == (200, "application/xml")
