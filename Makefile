@@ -2,6 +2,7 @@
 # make test     set up what is missing, then test (ARGS="tests/exporter -k sentence" for some of it)
 # make test-live SUITE=trixie     compare with that Debian suite's libvirt, byte for byte; as root, unpacked into LIVE_ROOT
 # make test-xen VARIANT=pv       boot a real Xen (pv, hvm, vtd, pciback or all) and scrape the exporter in its dom0; as root, XEN_ROOT
+# make test-systemd              boot a Debian, install the service in it and look; as root, some 1.5 GB in GUEST_ROOT
 # make lint     formatting, lint, types
 # make picture  take docs/page.png anew, of this host; needs chromium
 # make bench    what a probe and a scrape cost
@@ -12,6 +13,7 @@ PYTHON ?= python3
 ARGS ?=
 SUITE ?= trixie
 VARIANT ?= all
+GUEST_ROOT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/domcaps-exporter/guest
 XEN_ROOT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/domcaps-exporter/xen
 LIVE_ROOT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/domcaps-exporter/$(SUITE)
 BIN = .venv/bin
@@ -19,7 +21,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links
 
-.PHONY: run test test-live test-xen lint picture bench lock clean
+.PHONY: run test test-live test-xen test-systemd lint picture bench lock clean
 
 run: .venv/ready
 	@.setup/hypervisor
@@ -28,11 +30,15 @@ run: .venv/ready
 test: .venv/ready-to-test
 	@.setup/hypervisor
 	@.setup/prometheus
-	@PATH="$$PATH:$$PWD/.venv/prometheus/usr/bin" exec $(BIN)/python -m pytest $(ARGS)
+	@PATH="$$PATH:$$PWD/.venv/prometheus/usr/bin" exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-live:
 	@.setup/suite $(SUITE) "$(LIVE_ROOT)"
 	@exec $(PYTHON) -m tests.live.suites "$(LIVE_ROOT)"
+
+test-systemd: .venv/ready-to-test
+	@.setup/guest "$(GUEST_ROOT)" $(BIN)/python
+	@DOMCAPS_GUEST="$(GUEST_ROOT)" exec $(BIN)/python -m pytest tests/systemd $(ARGS)
 
 test-xen: .venv/ready-to-test
 	@.setup/xen "$(XEN_ROOT)" $(BIN)/python

@@ -8,6 +8,7 @@ Tests marked `slow` are left out, unless CI=true or --slow.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
@@ -16,7 +17,13 @@ from pathlib import Path
 
 import pytest
 
-_LACKING: pytest.StashKey[Counter[str]] = pytest.StashKey()
+
+@pytest.fixture(autouse=True)
+def _quiet_again() -> Generator[None]:
+    """A command that ran in this process has set the log's level; the next test hears everything again."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)
 
 
 @pytest.fixture
@@ -41,42 +48,49 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=slow)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_LACKING] = Counter()
-
-
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    _count(item.config, report)
+    _insist(report)
     return report
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
-    _count(collector.config, report)
+    _insist(report)
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lacking = config.stash[_LACKING]
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """From the reports alone, so that it is the same where the tests run in several processes."""
+    lacking = Counter(part for report in terminalreporter.getreports("skipped") if (part := _part(report)))
     if lacking:
         parts = ", ".join(f"{part} ({count})" for part, count in lacking.most_common())
         terminalreporter.section("what this machine lacks", yellow=True)
         terminalreporter.write_line(f"{lacking.total()} tests skipped for want of: {parts}")
+    said = [value for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome) for value in _said(report)]
+    if said:
+        terminalreporter.section("what was counted")
+        terminalreporter.write_line("\n".join(said))
 
 
-def _count(config: pytest.Config, report: pytest.TestReport | pytest.CollectReport) -> None:
-    reason = _reason(report)
-    match = re.match("needs ([^:]+):", reason)
-    if match is None:
-        return
-    if os.environ.get("DOMCAPS_REQUIRE") == "all" and not _excused(match[1]):
+def _said(report: pytest.TestReport) -> list[str]:
+    """What a test wants to be read, also where it passed: its property `said`."""
+    return [str(value) for name, value in report.user_properties if name == "said"]
+
+
+def _insist(report: pytest.TestReport | pytest.CollectReport) -> None:
+    part = _part(report)
+    if part and os.environ.get("DOMCAPS_REQUIRE") == "all" and not _excused(part):
+        reason = _reason(report)
         report.outcome = "failed"
-        report.longrepr = f"DOMCAPS_REQUIRE=all, and this machine lacks {match[1]}: {reason}"
-    else:
-        config.stash[_LACKING][match[1]] += 1
+        report.longrepr = f"DOMCAPS_REQUIRE=all, and this machine lacks {part}: {reason}"
+
+
+def _part(report: pytest.TestReport | pytest.CollectReport) -> str:
+    match = re.match("needs ([^:]+):", _reason(report))
+    return "" if match is None else match[1]
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

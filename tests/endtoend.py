@@ -73,8 +73,8 @@ class Samples(tuple[Sample, ...]):
         return found.value
 
     def about_documents(self) -> tuple[Sample, ...]:
-        """Those that have an identity."""
-        return tuple(one for one in self if "emulator" in one.labels)
+        """Those that have an identity, and tell of the host as it is now."""
+        return tuple(one for one in self if "emulator" in one.labels and one.name != "domcaps_lost_timestamp_seconds")
 
 
 @dataclass(frozen=True)

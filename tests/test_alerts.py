@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,14 +13,14 @@ from typing import Any, TypeAlias
 
 import pytest
 import yaml
+from grafana.alerts.generate import files
+from grafana.alerts.losses import KINDS, SECURITY
+from grafana.alerts.rules import Options, alerts
 from tests.fleet.fleet import EXPECTED, WAIT, Event, Fleet, fail, lose, planned, reach, regain
 from tests.fleet.promtool import Series, document, firing, history, read_by
 from tests.fleet.worlds import World
 
 from domcaps_qemu.processor import SECURITY_AND_MIGRATION
-from grafana.alerts.generate import files
-from grafana.alerts.losses import KINDS, SECURITY
-from grafana.alerts.rules import Options, alerts
 
 Firing: TypeAlias = Iterable[tuple[str, str]]
 
@@ -28,6 +29,9 @@ FOLDER = ROOT / "grafana" / "alerts"
 RULES = FOLDER / "domcaps.rules.yml"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 BEGIN = 5 * MINUTE
+LATER = 30 * MINUTE
+SELDOM = 4 * MINUTE
+"""Between scrapes, where hours go by."""
 SILENCE: Firing = ()
 
 
@@ -41,7 +45,8 @@ class Promtool:
     def test(self, text: str) -> None:
         file = self.folder / "test.yml"
         file.write_text(text)
-        done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+        hurried = {**os.environ, "GOGC": "400"}  # it has a third less to do with more memory
+        done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False, env=hurried)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def expects(self, fleet: Fleet, expected: Mapping[float, Firing], step: float = MINUTE) -> None:
@@ -90,17 +95,22 @@ def test_each_kind_of_loss_has_its_own_alert_and_only_that(promtool: Promtool) -
 
 
 def test_the_summary_names_the_host_what_it_lost_and_every_reason(promtool: Promtool, tmp_path: Path) -> None:
-    rules = yaml.safe_load(RULES.read_text())
-    for rule in rules["groups"][0]["rules"]:
-        rule["annotations"] = {name: text for name, text in rule.get("annotations", {}).items() if name == "summary"}
-        if not rule["annotations"]:
-            del rule["annotations"]
-    (tmp_path / "summaries.yml").write_text(yaml.safe_dump(rules))
     hosts = {f"host-{thing}": thing for thing in EXPECTED if thing not in ("kvm-access", "vfio", "vfio-nodes")}
     lost = [without(thing, host) for host, thing in hosts.items()] + [without("vfio", "host-iommu")]
     series = history(Fleet(dict.fromkeys(hosts, World()), {}, tuple(lost)), BEGIN + WAIT, read_by(RULES))
     checks = [_named(host, SUMMARIES[thing]) for host, thing in hosts.items()]
-    promtool.test(document(tmp_path / "summaries.yml", series, alerts={BEGIN + WAIT: checks}))
+    promtool.test(document(summaries(tmp_path), series, alerts={BEGIN + WAIT: checks}))
+
+
+def summaries(folder: Path) -> Path:
+    """The rules with their summaries only: promtool compares whole alerts."""
+    rules = yaml.safe_load(RULES.read_text())
+    for rule in rules["groups"][0]["rules"]:
+        if "annotations" in rule:
+            rule["annotations"] = {"summary": rule["annotations"]["summary"]}
+    file = folder / "summaries.yml"
+    file.write_text(yaml.safe_dump(rules))
+    return file
 
 
 SUMMARIES = {
@@ -144,18 +154,19 @@ def test_a_host_that_loses_kvm_has_one_alert_not_two_hundred(promtool: Promtool)
     promtool.test(document(RULES, series, {BEGIN + WAIT: counted, HOUR: counted}))
 
 
-def test_an_alert_stays_for_days_while_the_host_is_broken(promtool: Promtool) -> None:
-    promtool.expects(fleet(without("iommu"), hosts=2), {hours * HOUR: [VFIO] for hours in (1, 12, 25, 36, 49)}, 4 * MINUTE)
+@pytest.mark.parametrize("hours", [25, pytest.param(100, marks=pytest.mark.slow)])
+def test_an_alert_stays_for_days_while_the_host_is_broken(hours: int, promtool: Promtool) -> None:
+    promtool.expects(fleet(without("iommu"), hosts=2), {hour * HOUR: [VFIO] for hour in (1, 2, 12, hours - 1, hours)}, SELDOM)
 
 
 def test_an_alert_resolves_when_the_capability_returns(promtool: Promtool) -> None:
-    back = Event(HOUR, "host-1", regain("iommu"))
-    promtool.expects(fleet(without("iommu"), back), {HOUR - MINUTE: [VFIO], HOUR: SILENCE, 2 * HOUR: SILENCE})
+    back = Event(LATER, "host-1", regain("iommu"))
+    promtool.expects(fleet(without("iommu"), back), {LATER - MINUTE: [VFIO], LATER: SILENCE, HOUR: SILENCE})
 
 
 def test_an_alert_resolves_when_the_loss_is_forgotten(promtool: Promtool) -> None:
-    acknowledged = Event(HOUR, "host-1", lambda host: host.forget())
-    promtool.expects(fleet(without("iommu"), acknowledged), {HOUR - MINUTE: [VFIO], HOUR: SILENCE, 2 * HOUR: SILENCE})
+    acknowledged = Event(LATER, "host-1", lambda host: host.forget())
+    promtool.expects(fleet(without("iommu"), acknowledged), {LATER - MINUTE: [VFIO], LATER: SILENCE, HOUR: SILENCE})
 
 
 # ---- what is no loss ---------------------------------------------------------------------------------------------------------
@@ -174,14 +185,18 @@ def test_a_loss_during_a_reboot_fires_on_return(promtool: Promtool) -> None:
 
 
 def test_an_alert_outlasts_the_reboot_of_the_broken_host(promtool: Promtool) -> None:
-    reboot = (Event(HOUR, "host-1", reach(up=False)), Event(HOUR + 10 * MINUTE, "host-1", reach(up=True)))
-    times = (HOUR - MINUTE, HOUR, HOUR + 7 * MINUTE, HOUR + 10 * MINUTE, HOUR + 12 * MINUTE)
+    reboot = (Event(LATER, "host-1", reach(up=False)), Event(LATER + 10 * MINUTE, "host-1", reach(up=True)))
+    times = (LATER - MINUTE, LATER, LATER + 7 * MINUTE, LATER + 10 * MINUTE, LATER + 12 * MINUTE)
     promtool.expects(fleet(without("iommu"), *reboot), {time: [VFIO] for time in times})
 
 
 def test_a_host_repaired_by_a_reboot_resolves_at_once(promtool: Promtool) -> None:
-    back = HOUR + 8 * MINUTE
-    reboot = (Event(HOUR, "host-1", reach(up=False)), Event(back, "host-1", regain("iommu")), Event(back, "host-1", reach(up=True)))
+    back = LATER + 8 * MINUTE
+    reboot = (
+        Event(LATER, "host-1", reach(up=False)),
+        Event(back, "host-1", regain("iommu")),
+        Event(back, "host-1", reach(up=True)),
+    )
     promtool.expects(fleet(without("iommu"), *reboot), {back - MINUTE: [VFIO], back: SILENCE})
 
 
@@ -197,8 +212,8 @@ def test_a_failed_probe_does_not_end_an_alert(promtool: Promtool) -> None:
 
 
 def test_a_restart_of_the_exporter_gives_no_capability_alert_and_ends_none(promtool: Promtool) -> None:
-    restarts = tuple(Event(HOUR, f"host-{number}", lambda host: host.restart()) for number in range(3))
-    promtool.expects(fleet(without("iommu"), *restarts), {HOUR: [VFIO], HOUR + MINUTE: [VFIO], 2 * HOUR: [VFIO]})
+    restarts = tuple(Event(LATER, f"host-{number}", lambda host: host.restart()) for number in range(3))
+    promtool.expects(fleet(without("iommu"), *restarts), {LATER: [VFIO], LATER + MINUTE: [VFIO], HOUR: [VFIO]})
 
 
 def test_an_exporter_upgrade_that_knows_more_values_gives_no_alert(promtool: Promtool) -> None:
@@ -211,17 +226,17 @@ def test_an_exporter_upgrade_that_knows_more_values_gives_no_alert(promtool: Pro
 
     begins = tuple(Event(0, f"host-{number}", begin) for number in range(3))
     some = tuple(Event(HOUR, f"host-{number}", upgrade) for number in range(2))
-    promtool.expects(fleet(*begins, *some, group="rack"), {HOUR: SILENCE, HOUR + WAIT: SILENCE, 3 * HOUR: SILENCE})
+    promtool.expects(fleet(*begins, *some, group="rack"), {HOUR: SILENCE, HOUR + SELDOM: SILENCE, 3 * HOUR: SILENCE}, SELDOM)
 
 
 def test_a_qemu_upgrade_that_renames_the_versioned_machine_gives_no_alert(promtool: Promtool) -> None:
     upgrade = Event(BEGIN, "host-1", lambda host: host.change(machine="10.2"))
-    promtool.expects(fleet(upgrade, group="rack"), {BEGIN + WAIT: SILENCE, 2 * HOUR: SILENCE})
+    promtool.expects(fleet(upgrade, group="rack"), {3 * SELDOM: SILENCE, 2 * HOUR: SILENCE}, SELDOM)
 
 
 def test_a_qemu_upgrade_that_loses_nothing_gives_no_alert(promtool: Promtool) -> None:
     upgrade = Event(BEGIN, "host-1", lambda host: host.change(qemu="11.1"))
-    promtool.expects(fleet(upgrade, group="rack"), {BEGIN + WAIT: SILENCE, 2 * HOUR: SILENCE})
+    promtool.expects(fleet(upgrade, group="rack"), {3 * SELDOM: SILENCE, 2 * HOUR: SILENCE}, SELDOM)
 
 
 # ---- many hosts --------------------------------------------------------------------------------------------------------------
@@ -238,7 +253,7 @@ WAVE = [("DomcapsManyHostsLost", "")]
 
 def test_a_rolling_upgrade_of_a_hundred_hosts_gives_one_alert_not_a_thousand(promtool: Promtool) -> None:
     upgraded = fleet(*rollout(100, MINUTE, at_once=5), hosts=100, world=World("7.2"), group="rack")
-    times = [BEGIN + minutes * MINUTE for minutes in (3, 4, 10, 20, 30)]
+    times = [BEGIN + minutes * MINUTE for minutes in (3, 4, 10, 19, 23)]
     promtool.expects(upgraded, {BEGIN + 2 * MINUTE: SILENCE, **dict.fromkeys(times, WAVE)})
 
 
@@ -250,40 +265,40 @@ def test_the_first_four_hosts_of_a_slow_upgrade_are_named_and_from_the_fifth_on_
 
 
 def test_a_wave_hides_nothing_else_that_a_host_loses(promtool: Promtool) -> None:
-    events = (*rollout(10, MINUTE, at_once=10), without("iommu", at=HOUR), without("passt", at=HOUR))
+    events = (*rollout(10, MINUTE, at_once=10), without("iommu", at=LATER), without("passt", at=LATER))
     lost = [*WAVE, VFIO, ("DomcapsCapabilityLost", "host-1")]
-    promtool.expects(fleet(*events, hosts=10, world=World("7.2"), group="rack"), {HOUR: WAVE, HOUR + WAIT: lost})
+    promtool.expects(fleet(*events, hosts=10, world=World("7.2"), group="rack"), {LATER: WAVE, LATER + WAIT: lost})
 
 
 def test_a_wave_in_one_group_hides_no_host_of_another(promtool: Promtool) -> None:
     whole = fleet(*rollout(8, MINUTE, at_once=8), hosts=8, world=World("7.2"), group="one")
     other = replace(whole, groups={**whole.groups, "host-6": "two", "host-7": "two"})
     expected = [*WAVE, ("DomcapsCapabilityLost", "host-6"), ("DomcapsCapabilityLost", "host-7")]
-    promtool.expects(other, {BEGIN + WAIT: expected, HOUR: expected})
+    promtool.expects(other, {BEGIN + WAIT: expected, LATER: expected})
 
 
 def test_a_host_that_differs_from_its_group_is_named_after_an_hour(promtool: Promtool) -> None:
     events = Event(BEGIN, "host-1", lambda host: host.change(cpu="rome"))
-    acknowledged = Event(BEGIN + MINUTE, "host-1", lambda host: host.forget())
+    acknowledged = Event(BEGIN + SELDOM, "host-1", lambda host: host.forget())
     differs = [("DomcapsHostDiffers", "host-1")]
     found = fleet(events, acknowledged, group="rack")
-    promtool.expects(found, {BEGIN + HOUR: SILENCE, BEGIN + HOUR + MINUTE: differs, 3 * HOUR: differs})
+    promtool.expects(found, {HOUR: SILENCE, BEGIN + HOUR + 2 * SELDOM: differs, 3 * HOUR: differs}, SELDOM)
 
 
 def test_hosts_without_a_group_are_compared_with_nobody(promtool: Promtool) -> None:
     worlds = {"host-0": World(), "host-1": World(cpu="rome"), "host-2": World().without("sev")}
-    promtool.expects(Fleet(worlds, {}), {2 * HOUR: SILENCE})
+    promtool.expects(Fleet(worlds, {}), {2 * HOUR: SILENCE}, SELDOM)
 
 
 @pytest.mark.parametrize("cpus", ["milan rome", "milan milan rome rome"])
 def test_a_group_in_which_nobody_has_the_majority_is_one_alert(cpus: str, promtool: Promtool) -> None:
     worlds = {f"host-{number}": World(cpu=cpu) for number, cpu in enumerate(cpus.split())}
-    promtool.expects(Fleet(worlds, dict.fromkeys(worlds, "rack")), {2 * HOUR: [("DomcapsGroupMixed", "")]})
+    promtool.expects(Fleet(worlds, dict.fromkeys(worlds, "rack")), {2 * HOUR: [("DomcapsGroupMixed", "")]}, SELDOM)
 
 
 def test_a_group_from_which_many_hosts_differ_is_one_alert(promtool: Promtool) -> None:
     worlds = {f"host-{number}": World(cpu="rome" if number < 6 else "milan") for number in range(14)}
-    promtool.expects(Fleet(worlds, dict.fromkeys(worlds, "rack")), {2 * HOUR: [("DomcapsGroupMixed", "")]})
+    promtool.expects(Fleet(worlds, dict.fromkeys(worlds, "rack")), {2 * HOUR: [("DomcapsGroupMixed", "")]}, SELDOM)
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
@@ -299,12 +314,12 @@ def test_whatever_happens_to_a_fleet_the_alerts_are_the_truth(seed: int, promtoo
 
 def test_secure_guests_without_room_left_are_told_where_there_was_some(promtool: Promtool) -> None:
     expected = [("DomcapsConfidentialSlotsGone", "host-1")]
-    promtool.expects(fleet(without("sev-es")), {BEGIN: SILENCE, BEGIN + WAIT: expected, 3 * HOUR: expected})
+    promtool.expects(fleet(without("sev-es")), {BEGIN: SILENCE, BEGIN + WAIT: expected, HOUR: expected})
 
 
 def test_a_deprecated_machine_is_told_where_it_is_configured(promtool: Promtool) -> None:
     worlds = {"host-0": World(), "host-1": World(machines=("pc-q35-5.2",))}
-    promtool.expects(Fleet(worlds, {}), {HOUR - MINUTE: SILENCE, HOUR: [("DomcapsMachineDeprecated", "host-1")]})
+    promtool.expects(Fleet(worlds, {}), {HOUR - SELDOM: SILENCE, HOUR: [("DomcapsMachineDeprecated", "host-1")]}, SELDOM)
 
 
 def test_a_libvirt_that_promises_what_guests_cannot_have_is_told(promtool: Promtool) -> None:
@@ -351,6 +366,17 @@ def test_an_answer_that_is_too_old_is_told(promtool: Promtool) -> None:
     promtool.expects_of(series, {40 * MINUTE: SILENCE, HOUR: [("DomcapsAnswerTooOld", "host-1")]})
 
 
+def test_a_failing_probe_is_told_with_its_reason(promtool: Promtool, tmp_path: Path) -> None:
+    failures = target("domcaps_probe_failures_total", driver="qemu", reason="timeout")
+    failing = {**UP, target("domcaps_probe_success", driver="qemu"): "0x60", failures: "0+1x60"}
+    alert = {
+        "exp_labels": {"instance": "host-1", "job": "domcaps", "driver": "qemu", "severity": "warning"},
+        "exp_annotations": {"summary": "host-1: qemu gives no answer (timeout)"},
+    }
+    check = {"alertname": "DomcapsProbeFailing", "exp_alerts": [alert]}
+    promtool.test(document(summaries(tmp_path), failing, alerts={LATER: [check]}))
+
+
 def test_a_plugin_that_could_not_be_loaded_is_told(promtool: Promtool) -> None:
     series = {**UP, **ANSWERS, target("domcaps_plugin_loaded", plugin="acme"): "0x120"}
     promtool.expects_of(series, {HOUR: [("DomcapsPluginNotLoaded", "host-1")]})
@@ -358,7 +384,10 @@ def test_a_plugin_that_could_not_be_loaded_is_told(promtool: Promtool) -> None:
 
 def test_of_a_host_that_only_libvirt_tells_about_the_losses_count_too(promtool: Promtool) -> None:
     loss = {"driver": "libvirt", "element": "video", "enum": "modelType", "value": "qxl"}
-    probes = {target("domcaps_probe_success", driver="libvirt"): "1x120", target("domcaps_document_info", driver="libvirt"): "1x120"}
+    probes = {
+        target("domcaps_probe_success", driver="libvirt"): "1x120",
+        target("domcaps_document_info", driver="libvirt"): "1x120",
+    }
     series = {**UP, **probes, target("domcaps_lost_timestamp_seconds", **loss): "60x120"}
     promtool.expects_of(series, {HOUR: [("DomcapsCapabilityLost", "host-1")]})
 
@@ -382,7 +411,7 @@ def test_every_alert_has_a_severity_a_summary_a_description_and_a_chapter_in_the
     assert [alert.name for alert in alerts(Options())] == chapters
     for rule in managed():
         assert rule["labels"]["severity"] in ("critical", "warning", "info", "{{ .Labels.severity }}")
-        assert "First: " in rule["annotations"]["description"] or rule["title"] == "DomcapsManyHostsLost"
+        assert "First: " in rule["annotations"]["description"]
         assert rule["annotations"]["summary"]
         assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['title'].lower()}"
 

@@ -7,7 +7,7 @@ models (`cpu`, `model`), features of the host's CPU (`cpu`, `feature`) and firmw
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from domcaps_exporter.model import Report, Truth
 from domcaps_exporter.truths import Key, elements, listed, lists, loaders, models, values
@@ -26,7 +26,7 @@ class Claims:
     truths: Mapping[Key, Truth]
     listed: frozenset[Key] = frozenset()
     lists: frozenset[tuple[str, str]] = frozenset()
-    aliases: frozenset[Key] = field(default=frozenset())
+    aliases: frozenset[Key] = frozenset()
     """CPU models that are another name of a listed one: they are no loss of their own."""
 
     def of(self, key: Key, *, listed: bool) -> Truth:
@@ -43,7 +43,7 @@ def claims(report: Report) -> Claims:
     offered = models(report)
     canonical = {model.canonical for model in offered.values()}
     return Claims(
-        truths=dict(_truths(report)),
+        truths={key: None if truth is None else bool(truth) for key, truth in _truths(report)},
         listed=frozenset((*listed(report), *((*MODEL, name) for name in offered))),
         lists=frozenset(lists(report)),
         aliases=frozenset((*MODEL, name) for name in offered if name in canonical),

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import yaml
-
 from grafana.alerts.losses import KINDS
 from grafana.alerts.rules import Alert, Options, Recording, alerts, recordings
 
@@ -135,6 +134,7 @@ def _yaml(tree: Tree) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
+    """Write the files that the command line asks for."""
     usual = Options()
     parser = argparse.ArgumentParser(prog="python -m grafana.alerts.generate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--job", default=usual.job, help="the job that scrapes the exporters (%(default)s)")

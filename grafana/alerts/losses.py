@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 CRITICAL, WARNING, INFO = "critical", "warning", "info"
 
-SECURITY = """spec-ctrl ibrs ibpb stibp ssbd amd-ssbd amd-stibp virt-ssbd amd-no-ssb md-clear arch-capabilities mds-no taa-no tsx-ctrl
-flush-l1d fb-clear rfds-no its-no tsa-l1-no smep smap umip pku aes rdrand rdseed sha-ni""".split()
-"""CPU features whose loss leaves guests open to attacks or without the instructions of cryptography. What else the exporter tells of
-the host's CPU matters to live migration."""
+SECURITY = """spec-ctrl ibrs ibpb stibp ssbd amd-ssbd amd-stibp virt-ssbd amd-no-ssb md-clear arch-capabilities mds-no taa-no
+tsx-ctrl flush-l1d fb-clear rfds-no its-no tsa-l1-no smep smap umip pku aes rdrand rdseed sha-ni""".split()
+"""CPU features whose loss leaves guests open to attacks or without the instructions of cryptography. What else the exporter tells
+of the host's CPU matters to live migration."""
 
 _FIRMWARE = 'element=~"os|loader|firmwareFeatures|varstore"'
 _UEFI = 'domcaps:lost{element="os",enum="firmware",value="efi"}'
@@ -40,7 +40,7 @@ KINDS = (
         CRITICAL,
         "KVM",
         'domcaps:lost{element="guest",virttype="kvm"}',
-        "`ls -l /dev/kvm` on the host, and `dmesg | grep -i kvm`: module, firmware setting, permissions of the user that runs guests.",
+        "`ls -l /dev/kvm` on the host, and `dmesg | grep -i kvm`: module, firmware setting, and who may open it.",
     ),
     Kind(
         "guest",
@@ -55,8 +55,8 @@ KINDS = (
         "DomcapsVfioLost",
         CRITICAL,
         "PCI passthrough (VFIO)",
-        'domcaps:lost{element="hostdev",enum=~"pciBackend|iommufd"}',
-        "`ls /sys/kernel/iommu_groups /dev/vfio` on the host, and `cat /proc/cmdline`: an empty first one means that the IOMMU is off.",
+        'domcaps:lost{element="hostdev",enum=~"pciBackend|iommufd|subsysType",value!~"usb|scsi"}',
+        "`ls /sys/kernel/iommu_groups /dev/vfio` on the host, and `cat /proc/cmdline`: is the IOMMU on?",
     ),
     Kind(
         "uefi",
@@ -80,7 +80,7 @@ KINDS = (
         WARNING,
         "a firmware",
         f"domcaps:lost{{{_FIRMWARE}}}",
-        "does the file exist that the descriptor in /usr/share/qemu/firmware names? Is the firmware's package whole (`dpkg -V`, `rpm -V`)?",
+        "does the file exist that the descriptor in /usr/share/qemu/firmware names? Is its package whole (`dpkg -V`, `rpm -V`)?",
     ),
     Kind(
         "tpm",

@@ -15,7 +15,7 @@ from grafana.alerts.losses import INFO, KINDS, WARNING, Kind
 IDENTITY = "driver, emulator, arch, machine, virttype"
 VALUE = "element, enum, value"
 OLD_ENOUGH = 150
-"""Seconds after which a loss counts for a wave: before the three minutes of a host's own alert, with half a minute for its clock."""
+"""Seconds after which a loss counts for a wave: before a host's own alert fires, with half a minute for its clock."""
 
 _FALLBACK = "/usr/share/(OVMF/OVMF_CODE(.secboot)?|AAVMF/AAVMF(32)?_CODE).fd"
 """libvirt's own list, of which files may always be missing."""
@@ -48,7 +48,7 @@ class Recording:
 class Alert:
     """An alerting rule; `wait` is its `for`. `reasoned`: it is about a kind of loss, whose reasons can be told.
 
-    Texts are templates. `summary` and `description` use Prometheus' `query`, which Grafana has not; `bare` is what it shows instead.
+    Texts are templates. `summary` and `description` may use Prometheus' `query`, which Grafana has not; `bare` is what it shows.
     """
 
     name: str
@@ -205,6 +205,7 @@ def _of_many(options: Options) -> Alert:
     on = f"and on ({options.group}, kind, {VALUE}) domcaps:wave"
     hosts = _joined(f"printf `count by (instance) (domcaps:loss {on}{wave.replace('`', ')`')}", "instance", _INSTANCE)
     values = _joined(f"printf `domcaps:wave{wave}", "value", _WORDS)
+    where = _group(options)
     return Alert(
         name="DomcapsManyHostsLost",
         severity="",
@@ -218,11 +219,15 @@ def _of_many(options: Options) -> Alert:
             )
             """
         ),
-        summary=f"{{{{ .Value }}}} hosts of the group '{{{{ .Labels.{options.group} }}}}' lost the same ({{{{ .Labels.kind }}}}): {values}",
+        summary=f"{{{{ .Value }}}} hosts of {where} lost the same ({{{{ .Labels.kind }}}}): {values}",
         description=f"On: {hosts}. First: what was rolled out to them? These hosts have no alert of their own for it. "
         "Where it was meant, `domcaps-exporter forget` on each host acknowledges it.",
-        bare=f"Hosts of the group '{{{{ .Labels.{options.group} }}}}' lost the same ({{{{ .Labels.kind }}}}).",
+        bare=f"Hosts of {where} lost the same ({{{{ .Labels.kind }}}}). First: what was rolled out to them?",
     )
+
+
+def _group(options: Options) -> str:
+    return f"the group '{{{{ .Labels.{options.group} }}}}'"
 
 
 _WORDS = "{{ $one.Labels.element }}{{ with $one.Labels.enum }} {{ . }}{{ end }}{{ with $one.Labels.value }} {{ . }}{{ end }}"
@@ -280,7 +285,7 @@ def _of_configuration() -> Iterator[Alert]:
         wait="1h",
         expr='count without (driver, emulator, arch, virttype) (domcaps_machine_info{deprecated="yes"})',
         summary="{{ .Labels.instance }} is configured for {{ .Labels.machine }}, which is deprecated ({{ .Labels.canonical }})",
-        description="A later QEMU will not have it, and guests of it will not start. First: which guests still have this machine type?",
+        description="A later QEMU will not have it, nor start guests of it. First: which guests still have this machine type?",
     )
     yield Alert(
         name="DomcapsLibvirtStale",
@@ -359,7 +364,7 @@ def _of_groups(options: Options) -> Iterator[Alert]:
             )
             """
         ),
-        summary=f"{{{{ .Labels.instance }}}} differs from the group '{{{{ .Labels.{options.group} }}}}' ({{{{ .Labels.machine }}}})",
+        summary=f"{{{{ .Labels.instance }}}} differs from {_group(options)} ({{{{ .Labels.machine }}}})",
         description="Its guests can have something else than those of most hosts with the same QEMU. First: "
         "`domcaps-exporter diff http://HOST:19177 http://ANOTHER:19177` names it.",
     )
@@ -368,7 +373,7 @@ def _of_groups(options: Options) -> Iterator[Alert]:
         severity=INFO,
         wait="1h",
         expr=f"(\n  count by ({alike}) ({sizes}) > 1\n)\nunless on ({alike}) ({few})",
-        summary=f"the group '{{{{ .Labels.{options.group} }}}}' is mixed: its hosts differ ({{{{ .Labels.machine }}}})",
+        summary=f"{_group(options)} is mixed: its hosts differ ({{{{ .Labels.machine }}}})",
         description="There is no majority to differ from, or too many hosts differ from it. First: do these hosts belong into one "
         "group? A guest may not be able to move between them.",
     )

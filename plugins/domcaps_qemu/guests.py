@@ -105,8 +105,11 @@ def _may_open_kvm(view: View, user: str) -> Truth:
 
 
 def _kvm_works(view: View, emulator: Emulator) -> Truth:
-    """What QEMU says tells something only where it could open /dev/kvm."""
-    return emulator.enabled if emulator.enabled is True or _may_open_kvm(view, "") is True else None
+    """What QEMU says tells something only where it could open /dev/kvm: a container may forbid what the file's mode allows."""
+    opened = view.answer(question("kvm", "66"))
+    forbidden = isinstance(opened, Refusal) and opened.why == "denied"
+    told = emulator.enabled is True or (_may_open_kvm(view, "") is True and not forbidden)
+    return emulator.enabled if told else None
 
 
 def _runs(view: View, emulator: Emulator, wanted: Wanted, virttype: str) -> Verdict:

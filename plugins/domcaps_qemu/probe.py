@@ -161,8 +161,9 @@ class Probe:
     def _identity(self, asked: Question) -> tuple[Question, ...]:
         """What an answer depends on: of QEMU's, the file that really runs, its modules and, but for BINARY ones, the host."""
         if asked.kind == "run":
-            programs = (self._host.ask(question("which", name)) for name in SWTPM)
-            return tuple(question("program", path.decode()) for path in programs if isinstance(path, bytes))
+            found = tuple(question("which", name) for name in SWTPM)
+            paths = (self._host.ask(one) for one in found)
+            return (*found, *(question("program", os.fsdecode(path)) for path in paths if isinstance(path, bytes)))
         if asked.kind == "read":
             return MAP_IDENTITY if asked.args[0].startswith(MAP_FOLDER) else (question("stat", *asked.args),)
         emulator, scope, _ = asked.args

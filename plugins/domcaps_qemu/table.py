@@ -52,8 +52,10 @@ from domcaps_qemu.needs import (
     schema,
     secure_x86,
     sev_answer,
+    sev_es_slots,
     sev_slots,
     sgx_answer,
+    snp_enabled,
     swtpm_version,
     tdx_enabled,
     ultravisor,
@@ -99,7 +101,9 @@ transitional = qom(
 )
 virtio_rng = qom("virtio-rng-pci", "virtio-rng-ccw", "virtio-rng-device", name="virtio-rng")
 display_dbus = schema("query-display-options/ret-type/+dbus", name="display-dbus")
+chardev_dbus = schema("chardev-add/arg-type/backend/+dbus", name="chardev-dbus")
 spice = option("spice")
+virtio_9p = qom("virtio-9p-pci", "virtio-9p-ccw", "virtio-9p-device", name="virtio-9p")
 panic_pseries = all_of("machine:pseries", ppc64, machine("pseries", "pseries*"))
 ps2_machine = any_of(
     "machine:i8042",
@@ -132,10 +136,10 @@ panic_models = (
     value("pvpanic", qom("pvpanic-pci")),
 )
 secure_guests = (
-    value("sev", qom("sev-guest"), sev_answer, besides=(sev_slots,)),
-    value("sev-snp", sev_snp, sev_answer, besides=(sev_slots,)),
-    value("s390-pv", *s390_guest, besides=(ultravisor, prot_virt)),
-    value("tdx", qom("tdx-guest"), kvm_tdx, besides=(tdx_enabled,), since=(11, 6)),
+    value("sev", qom("sev-guest"), sev_answer, besides=(kvm, sev_slots)),
+    value("sev-snp", sev_snp, sev_answer, besides=(kvm, snp_enabled, sev_es_slots)),
+    value("s390-pv", *s390_guest, besides=(kvm, ultravisor, prot_virt)),
+    value("tdx", qom("tdx-guest"), kvm_tdx, besides=(kvm, tdx_enabled), since=(11, 6)),
 )
 
 # ---- the table ---------------------------------------------------------------------------------------------------------------
@@ -239,7 +243,7 @@ AFTER_CPU: tuple[Row, ...] = (
             "hostdev",
             enum("mode", "subsystem"),
             enum("startupPolicy", "default", "mandatory", "requisite", "optional"),
-            enum("subsysType", value("usb", usb_controller), "pci", "scsi"),
+            enum("subsysType", value("usb", usb_controller), value("pci", besides=(*VFIO, vfio_driver)), "scsi"),
             enum("capsType"),
             enum(
                 "pciBackend",
@@ -272,7 +276,7 @@ AFTER_CPU: tuple[Row, ...] = (
             "filesystem",
             enum(
                 "driverType",
-                "path",
+                value("path", besides=(virtio_9p,)),
                 value("handle", besides=(fsdev_handle,), until=(12, 2)),
                 value("virtiofs", qom("vhost-user-fs-device"), besides=(virtiofsd,)),
             ),
@@ -321,7 +325,7 @@ AFTER_CPU: tuple[Row, ...] = (
                 value("spicevmc", spice),
                 value("spiceport", spice),
                 value("qemu-vdagent", schema("chardev-add/arg-type/backend/+qemu-vdagent", name="chardev-qemu-vdagent")),
-                "dbus",
+                value("dbus", besides=(chardev_dbus,)),
             ),
             since=(11, 5),
         ),
@@ -347,7 +351,10 @@ AFTER_CPU: tuple[Row, ...] = (
         ),
         element("async-teardown", needs=(option("run-with", "async-teardown"),), since=(9, 6)),
         element(
-            "s390-pv", needs=(*s390_guest, ultravisor, prot_virt), printed=lambda world: world.is_s390 or world.profile >= (11, 4)
+            "s390-pv",
+            needs=(*s390_guest, ultravisor, prot_virt),
+            besides=(kvm,),
+            printed=lambda world: world.is_s390 or world.profile >= (11, 4),
         ),
         element("ps2", needs=(prop("generic-pc-machine", "i8042"), ps2_machine), since=(10, 7)),
         element("tdx", needs=(x86_64, kvm, qom("tdx-guest"), kvm_tdx, secure_x86), besides=(tdx_enabled,), since=(11, 6)),
@@ -355,16 +362,19 @@ AFTER_CPU: tuple[Row, ...] = (
             "sev",
             Computed(computed.sev_numbers),
             needs=(sev_any, sev_answer),
+            besides=(kvm,),
         ),
         element(
             "sgx",
             Computed(computed.sgx_numbers),
             needs=(qom("sgx-epc"), sgx_answer, Need("sgx-sections", computed.sgx_sections)),
+            besides=(kvm,),
         ),
         element(
             "hyperv",
             enum("features", *computed.hyperv_values()),
             Computed(computed.hyperv_defaults, known=((11, 9), ALWAYS[1])),
+            besides=(kvm,),  # libvirt asks its first QEMU, with KVM, whatever the guest
             by="features",
             printed=computed.hyperv_any,
         ),

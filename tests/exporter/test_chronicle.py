@@ -199,6 +199,15 @@ def test_lost_cpu_models_name_their_blockers_unasked_and_once(file: Path) -> Non
         file.unlink()
 
 
+def test_a_guest_that_cannot_run_says_so_once_and_nothing_of_what_it_had(world: World) -> None:
+    world.says(report(models={"EPYC": "no"}, blockers=("svm",)))
+    lines = world.says(report(guest=False, models={"EPYC": "no"}, blockers=("svm",)))
+    assert about(lines, "domcaps_guest_supported") == [sample("domcaps_guest_supported") + "0.0"]
+    assert len(about(lines, "domcaps_unmet_prerequisite")) == 1
+    assert about(lines, "domcaps_cpu_model", "domcaps_supported") == []
+    assert len(lost(lines)) == 2
+
+
 def test_no_sample_is_there_twice(world: World) -> None:
     names = [line.rpartition(" ")[0] for line in world.says(LESS)]
     assert len(names) == len(set(names))
@@ -258,6 +267,16 @@ def test_a_running_exporter_notices_what_was_forgotten(world: World, file: Path)
     )
     world.says(report(vfio(True)))
     assert any(line.startswith(LOST_VFIO) for line in world.says(LESS))
+
+
+def test_what_is_forgotten_between_a_probe_and_its_entry_stays_forgotten(world: World, file: Path) -> None:
+    world.says(LESS)
+    forget(StateFile(file), Selector())
+    world.service.chronicle.learn(Outcome("qemu", (report(guest=False),), started=2000.0, finished=2000.0))
+    world.clock.now = 2000.0
+    assert [line.partition("{")[2].partition(",emu")[0] for line in lost(world.says(report(guest=False)))] == [
+        'arch="x86_64",driver="qemu",element="guest"'
+    ]
 
 
 def test_zeros_of_what_vanished_are_forgotten_with_the_loss(world: World, file: Path) -> None:
@@ -341,6 +360,17 @@ def test_a_file_that_cannot_be_written_is_one_warning_and_costs_no_answer(caplog
     assert len(lost(world.says(LESS))) == 3
     assert warnings(caplog)[:1] == ["the state file cannot be written: No such file or directory"]
     assert len([text for text in warnings(caplog) if "state file" in text]) == 1
+
+
+def test_a_file_that_could_not_be_written_is_tried_again_after_a_minute(tmp_path: Path) -> None:
+    world = World(tmp_path / "folder" / "state.json")
+    for _ in range(2):
+        world.scrape()
+        (tmp_path / "folder").mkdir(exist_ok=True)
+    assert list((tmp_path / "folder").iterdir()) == []
+    world.clock.now += 60
+    world.scrape()
+    assert [entry.name for entry in (tmp_path / "folder").iterdir()] == ["state.json"]
 
 
 def test_a_lock_that_another_holds_costs_the_answer_a_moment_and_the_next_scrape_writes(world: World, file: Path) -> None:

@@ -35,8 +35,8 @@ class _Folded(NamedTuple):
 class Host:
     """One host. Tests change its attributes from scrape to scrape.
 
-    `up`: it can be scraped; `failure`: the reason why its probe fails; `libvirt`: the world that its libvirt answers for; `version`:
-    that of the exporter; `knows_all`: the exporter tells also what is impossible, and not only what is possible.
+    `up`: it can be scraped; `failure`: the reason why its probe fails; `libvirt`: the world that its libvirt answers for;
+    `version`: that of the exporter; `knows_all`: the exporter tells also what is impossible, and not only what is possible.
     """
 
     def __init__(self, name: str, world: World) -> None:
@@ -73,9 +73,10 @@ class Host:
         """All losses are acknowledged."""
         self._memory = {driver: forgotten(driver, past, lambda _: True)[0] for driver, past in self._memory.items()}
 
-    def change(self, **changes: str) -> None:
-        """Another QEMU, processor or machine."""
-        self.world = replace(self.world, **changes)
+    def change(self, qemu: str = "", cpu: str = "", machine: str = "") -> None:
+        """Another QEMU, processor or name of the machines."""
+        world = self.world
+        self.world = replace(world, qemu=qemu or world.qemu, cpu=cpu or world.cpu, machine=machine or world.machine)
 
     def _started(self) -> Ledger:
         return Ledger(("qemu", "libvirt"), (), self.version)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+import yaml
 from prometheus_client.core import Metric
 from tests.fleet.fleet import Fleet
 
@@ -22,16 +24,18 @@ STEP = 60.0
 """Seconds between two scrapes, and between two evaluations, unless said otherwise."""
 
 
+@cache
 def read_by(rules: Path) -> frozenset[str]:
-    """The names of the metrics that rules look at."""
-    return frozenset(re.findall(r"\b(?:domcaps_[a-z_]+|up)\b", rules.read_text()))
+    """The names of the metrics that the expressions of rules look at."""
+    (group,) = yaml.safe_load(rules.read_text())["groups"]
+    return frozenset(name for rule in group["rules"] for name in re.findall(r"\b(?:domcaps_[a-z_]+|up)\b", rule["expr"]))
 
 
 def history(fleet: Fleet, until: float, names: frozenset[str], step: float = STEP) -> dict[Series, str]:
     """What is scraped, in promtool's notation, of the metrics named.
 
-    promtool refuses more than 10,000 samples in a query, which a real Prometheus does not. So two kinds of samples are left out that
-    join with nothing: the values of hosts with one driver, and what is lacking for things that were never lost.
+    promtool refuses more than 10,000 samples in a query, which a real Prometheus does not. So two kinds of samples are left out
+    that join with nothing: the values of hosts with one driver, and what is lacking for things that were never lost.
     """
     found: dict[Series, list[tuple[int, float]]] = {}
     readings = {name: _Reading(fleet.labels(name), names) for name in fleet.worlds}
@@ -56,8 +60,7 @@ class _Reading:
         yield _series("up", self._target), float(scraped is not None)
         known, self._known = self._known, {}
         for family in scraped or ():
-            wanted = family.name in self._names or f"{family.name}_total" in self._names
-            if wanted and (compared or family.name != "domcaps_supported"):
+            if family.name in self._names and (compared or family.name != "domcaps_supported"):
                 kept = known.get(id(family))
                 self._known[id(family)] = kept if kept is not None else (family, list(self._samples(family)))
                 yield from self._known[id(family)][1]

@@ -182,7 +182,7 @@ def _having(expansion: Any, features: Iterable[str], *, offered: bool) -> Any:
 
 def _renamed(answer: Answer, old: str, new: str) -> Answer:
     """A QEMU whose newest machines have another version in their names."""
-    return answer.replace(f"-{old}\"".encode(), f"-{new}\"".encode()) if isinstance(answer, bytes) else answer
+    return answer.replace(f'-{old}"'.encode(), f'-{new}"'.encode()) if isinstance(answer, bytes) else answer
 
 
 # ---- what can be taken away --------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class Victim:
     def besieged(self, number: int, behaviour: Caller) -> Iterator[None]:
         """That many callers do this again and again."""
         with subprocess.Popen([sys.executable, __file__, str(self.port), str(number), behaviour.__name__]) as crowd:
-            time.sleep(2)
+            time.sleep(1)
             try:
                 yield
                 assert crowd.poll() is None

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from domcaps_exporter import ABSENT, Answer, Cpu, Document, Element, Enum, Question
+from domcaps_exporter import ABSENT, Answer, Cpu, Document, Element, Enum, Question, Verdict
 from domcaps_exporter.qmp import command
 from domcaps_exporter.rules import Parsed, View, gather
-from domcaps_qemu.describe import document, words
+from domcaps_qemu.describe import Words, document, words
 from domcaps_qemu.emulators import Emulator, emulators
 from domcaps_qemu.machines import Machine, default, named
 from domcaps_qemu.settings import Wanted
@@ -154,19 +154,38 @@ def answer(root: Path, case: Recorded) -> Document:
     return mocked(document, case.arch)
 
 
+def verdicts(root: Path, case: Recorded, files: Mapping[Question, Answer]) -> tuple[Verdict, ...]:
+    """The truth on the mocked host, where these files are besides."""
+    host, parsed = MockedHost(root, case), Parsed()
+
+    def ask(wanted: frozenset[Question]) -> dict[Question, Answer]:
+        return host.ask(wanted) | {one: files[one] for one in wanted & files.keys()}
+
+    def understand(view: View) -> list[Words]:
+        return [words(_world(view, host, one)[0], one) for one in _emulators(view, host)]
+
+    (said,) = understand(View(gather(understand, ask, parsed), parsed))
+    return said.verdicts
+
+
 def _words(view: View, host: MockedHost) -> Iterator[Document]:
     """The document, as soon as it is known that the emulator is there."""
+    for emulator in _emulators(view, host):
+        world, machine = _world(view, host, emulator)
+        yield document(world, emulator, machine, words(world, emulator))
+
+
+def _emulators(view: View, host: MockedHost) -> Iterator[Emulator]:
     for emulator in emulators(view, Wanted(emulators=(host.case.emulator,), archs=("none",))):
-        yield _document(view, host, replace(emulator, native=True))
+        yield replace(emulator, native=True)
 
 
-def _document(view: View, host: MockedHost, emulator: Emulator) -> Document:
+def _world(view: View, host: MockedHost, emulator: Emulator) -> tuple[World, Machine]:
     case = host.case
     machine = _machine(emulator, case)
     scope = EMULATED if case.virttype == "qemu" and host.accelerated else ACCELERATED
     guest = Guest(emulator.path, case.arch, emulator.target, machine.name, machine.name, case.virttype, scope)
-    world = World(view, guest, PROFILE)
-    return document(world, emulator, machine, words(world, emulator))
+    return World(view, guest, PROFILE), machine
 
 
 _NO_MACHINE = Machine("", None, 0, deprecated=False, default=False)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import pytest
 from lxml import etree
 from tests.plugins import corpus
 
-from domcaps_exporter import document
+from domcaps_exporter import Truth, document
+from domcaps_exporter.model import Verdict, question
 
 Fact = tuple[str, tuple[tuple[str, str], ...], str]
 """A leaf of a document: where it is (names, with the `name` attributes on the way), its attributes, its text."""
@@ -53,7 +53,7 @@ class Comparison:
         return "\n  ".join([self.name, *(told[:6] or ["the same facts, written otherwise"])])
 
 
-def test_every_recorded_document_is_the_same_byte_for_byte(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_recorded_document_is_the_same_byte_for_byte(record_property: Callable[[str, object], None]) -> None:
     root = corpus.folder()
     compared = [
         Comparison(case.expected.name, case.expected.read_bytes(), document.write(corpus.answer(root, case)))
@@ -62,8 +62,8 @@ def test_every_recorded_document_is_the_same_byte_for_byte(capsys: pytest.Captur
     different = [one for one in compared if one.expected != one.found]
     whole = sum(facts(one.expected).total() for one in compared)
     found = whole - sum(one.lost.total() for one in compared)
-    with capsys.disabled():
-        print(f"\n{len(compared) - len(different)} of {len(compared)} documents identical, {found} of {whole} facts")
+    counted = f"{len(compared) - len(different)} of {len(compared)} documents identical, {found} of {whole} facts"
+    record_property("said", f"libvirt's corpus: {counted}")
     assert len(compared) > 40
     assert not different, "\n".join(one.differences() for one in different[:10])
 
@@ -72,6 +72,41 @@ def test_understanding_twice_gives_the_same_document() -> None:
     root = corpus.folder()
     for case in corpus.recorded(root)[::7]:
         assert corpus.answer(root, case) == corpus.answer(root, case)
+
+
+def truths(name: str, **answers: bytes) -> dict[tuple[str, str], Verdict]:
+    """The verdicts on a recording's guest by element and value; `answers` are those of files by their last name."""
+    root = corpus.folder()
+    case = next(one for one in corpus.recorded(root) if one.expected.name == name)
+    files = {question("read", f"/sys/module/kvm_amd/parameters/{parameter}"): value for parameter, value in answers.items()}
+    return {(one.element, one.value): one for one in corpus.verdicts(root, case, files)}
+
+
+def supported(found: dict[tuple[str, str], Verdict], *keys: tuple[str, str]) -> list[Truth]:
+    return [found[key].supported for key in keys]
+
+
+def test_an_emulated_guest_has_nothing_that_takes_kvm_though_libvirt_lists_it() -> None:
+    keys = ("hyperv", ""), ("hyperv", "relaxed"), ("sev", ""), ("launchSecurity", ""), ("launchSecurity", "sev")
+    emulated = truths("qemu_10.0.0-tcg.x86_64+amdsev.xml")
+    assert supported(truths("qemu_10.0.0-q35.x86_64+amdsev.xml"), *keys) == [True] * len(keys)
+    assert supported(emulated, *keys) == [False] * len(keys)
+    assert ("kvm", "accepts") in [(one.prerequisite, one.libvirt) for one in emulated["hyperv", "relaxed"].unmet]
+
+
+def test_sev_snp_takes_a_kernel_that_has_it_switched_on_though_libvirt_does_not_look() -> None:
+    snp, sev = ("launchSecurity", "sev-snp"), ("launchSecurity", "sev")
+    name = "qemu_10.0.0-q35.x86_64+amdsev.xml"
+    assert supported(truths(name, sev_snp=b"Y\n"), snp, sev) == [True, True]
+    for off in (truths(name, sev_snp=b"N\n"), truths(name)):
+        assert supported(off, snp, sev) == [False, True]
+        assert [(one.prerequisite, one.libvirt) for one in off[snp].unmet] == [("kernel-parameter:sev_snp", "accepts")]
+
+
+def test_what_libvirt_lists_for_every_qemu_takes_a_qemu_that_has_it() -> None:
+    dbus, pci = ("console", "dbus"), ("hostdev", "pci")
+    assert supported(truths("qemu_6.2.0-q35.x86_64.xml"), dbus, pci) == [False, False]
+    assert supported(truths("qemu_10.0.0-q35.x86_64.xml"), dbus, ("filesystem", "path")) == [True, True]
 
 
 def test_a_lost_and_an_invented_fact_are_told_apart() -> None:

@@ -119,6 +119,11 @@ def test_an_exporter_without_access_knows_nothing_of_kvm_that_a_qemu_says() -> N
     assert found[f"q35 kvm {ACCELERATED}"].supported is None
 
 
+def test_an_exporter_whose_container_forbids_kvm_knows_nothing_of_it_though_the_files_mode_allows() -> None:
+    host = {**HOST, question("kvm", "66"): Refusal("denied")}
+    assert kinds(replace(QEMU, enabled=False), host=host)[f"q35 kvm {ACCELERATED}"].supported is None
+
+
 def test_an_emulator_that_has_no_emulation_cannot_emulate() -> None:
     [verdict] = kinds(replace(QEMU, tcg=False), Wanted(virttypes=("qemu",))).values()
     assert (verdict.supported, unmet(verdict)) == (False, [("qemu-tcg", "refuses")])

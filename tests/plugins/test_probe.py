@@ -295,6 +295,35 @@ def test_vfio_that_comes_is_seen_by_the_next_probe(tree: Tree) -> None:
     assert supported(after, "hostdev", "pciBackend", "vfio") == {True}
 
 
+def swtpm_setup(folder: Path, says: str) -> None:
+    """Programs by swtpm's names; what the one that sets them up says of itself."""
+    folder.mkdir(exist_ok=True)
+    for name, body in (("swtpm", ""), ("swtpm_ioctl", ""), ("swtpm_setup", f"echo '{says}'")):
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+
+
+def test_a_program_that_comes_before_another_in_the_path_is_asked_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qemu, hosts = driver(standins.real_qemu()), Hosts()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'first'}:{tmp_path / 'second'}:{os.environ['PATH']}")
+    swtpm_setup(tmp_path / "second", '{"features": ["tpm-1.2"]}')
+    assert supported(reported(qemu, hosts), "tpm", "backendVersion", "1.2") == {True}
+    swtpm_setup(tmp_path / "first", '{"features": ["tpm-2.0"]}')
+    assert supported(reported(qemu, hosts), "tpm", "backendVersion", "1.2") == {False}
+
+
+def test_a_program_beside_qemu_that_makes_no_sense_costs_its_own_values_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    swtpm_setup(tmp_path, "a warning before the answer")
+    told = reported(driver(standins.real_qemu()), Hosts())
+    assert supported(told, "tpm", "backendVersion", "2.0") == {None}
+    assert supported(told, "disk", "bus", "virtio") == {True}
+
+
 def test_what_files_alone_decide_launches_nothing_again(tree: Tree) -> None:
     qemu = driver(standins.real_qemu())
     qemu.probe(tree.hosts())
