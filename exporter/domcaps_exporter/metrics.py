@@ -146,7 +146,9 @@ def completed(shown: Exposed, more: Iterable[Sample], limit: int) -> Exposed:
 
 def _bounded(samples: tuple[Sample, ...], limit: int) -> Exposed:
     if len(samples) > limit:
-        return Exposed(failure=Failure("limit", f"{len(samples)} series are more than the {limit} allowed (--series.limit)"))
+        name, most = Counter(sample.family for sample in samples).most_common(1)[0]
+        text = f"{len(samples)} series are more than the {limit} allowed (--series.limit); {most} of them are {name}"
+        return Exposed(failure=Failure("limit", text))
     return Exposed(samples)
 
 

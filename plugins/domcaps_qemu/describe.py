@@ -17,7 +17,7 @@ from domcaps_exporter.rules import Version, View, evaluate
 from domcaps_qemu.beyond import BEYOND
 from domcaps_qemu.emulators import Emulator, emulators, host_arch
 from domcaps_qemu.firmware import descriptors_of
-from domcaps_qemu.guests import guests
+from domcaps_qemu.guests import guests, unknown_user
 from domcaps_qemu.machines import Machine, preferred
 from domcaps_qemu.processor import SECURITY_AND_MIGRATION, Processor, processor
 from domcaps_qemu.settings import Wanted
@@ -58,6 +58,7 @@ def _described(
     said = {words: _words_like_these(world, emulator, wanted, spoken[words]) for words, world in worlds.items()}
     documents = {words: document(world, emulator, machine, said[words]) for words, world in worlds.items()}
     report = _report(worlds[NEWEST], emulator, wanted, machine, runs, said[NEWEST])
+    report = replace(report, notes=(*report.notes, *unknown_user(worlds[profile].view, wanted)))
     return _documented(report, worlds[profile], said[profile], documents[profile], documents[NEWEST])
 
 

@@ -34,6 +34,14 @@ def guest_user(view: View, wanted: Wanted) -> str:
     return user if isinstance(user, str) else ""
 
 
+def unknown_user(view: View, wanted: Wanted) -> tuple[str, ...]:
+    """Why nobody knows whether the user that runs guests may use KVM, if so."""
+    answer = view.answer(question("access", "/dev/kvm", "rw", guest_user(view, wanted)))
+    if not isinstance(answer, Refusal) or answer.why == "absent":
+        return ()
+    return (f"whether guests may use KVM is unknown: {answer.text or answer.why}",)
+
+
 def guests(view: View, emulator: Emulator, wanted: Wanted, host: str, profile: Version) -> Iterator[tuple[Guest, Machine, Verdict]]:
     """Each kind of guest with its machine and the verdict on whether it can run."""
     arch = host if emulator.native and host.startswith("ppc64") else emulator.target

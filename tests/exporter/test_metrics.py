@@ -254,7 +254,10 @@ def test_more_series_than_the_limit_fail_the_driver_with_the_numbers() -> None:
     count = len(exposed(outcome(REPORT), 10_000, Options()).samples)
     assert exposed(outcome(REPORT), count, Options()).failure is None
     failed = exposed(outcome(REPORT), count - 1, Options())
-    assert failed == Exposed((), Failure("limit", f"{count} series are more than the {count - 1} allowed (--series.limit)"))
+    assert failed.failure is not None
+    assert failed.failure.reason == "limit"
+    assert failed.failure.text.startswith(f"{count} series are more than the {count - 1} allowed (--series.limit); ")
+    assert not failed.samples
 
 
 def test_two_reports_of_one_identity_break_the_contract() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import NamedTuple, TypeAlias
@@ -14,9 +14,10 @@ from domcaps_exporter.exposition import TEXT_0, Part, plain
 from domcaps_exporter.ledger import Ledger
 from domcaps_exporter.memoir import decode, encode
 from domcaps_exporter.metrics import Options, Sample, completed, exposed, families
-from domcaps_exporter.model import Failure, Outcome, Report
+from domcaps_exporter.model import Failure, Outcome, Report, Verdict
 from domcaps_exporter.past import Past, fold, forgotten
 from domcaps_exporter.recall import lost, recalled
+from domcaps_exporter.truths import listed
 
 Reports: TypeAlias = tuple[Report, ...]
 
@@ -99,10 +100,15 @@ class Host:
 
 @cache
 def _possible(world: World) -> Reports:
-    """As an exporter would report that has not heard of anything that is impossible here."""
-    return tuple(
-        replace(report, verdicts=tuple(one for one in report.verdicts if one.supported is not False)) for report in described(world)
-    )
+    """As an exporter would report that has never heard of the values that are impossible here."""
+    return tuple(replace(report, verdicts=tuple(_heard_of(report))) for report in described(world))
+
+
+def _heard_of(report: Report) -> Iterator[Verdict]:
+    named = frozenset(listed(report))
+    for verdict in report.verdicts:
+        if verdict.supported is not False or (verdict.element, verdict.enum, verdict.value) in named:
+            yield verdict
 
 
 def _merged(found: Iterable[Metric]) -> tuple[Metric, ...]:

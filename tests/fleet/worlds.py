@@ -131,6 +131,7 @@ def _host() -> dict[Question, Answer]:
         question("list", "/dev/vfio"): b"devices\0vfio",
         question("exists", "/sys/bus/pci/drivers/vfio-pci"): b"directory",
         question("exists", "/dev/vfio/devices"): b"directory",
+        question("read", "/sys/module/kvm_amd/parameters/sev"): b"Y",
         question("run", "swtpm_setup", "--print-capabilities"): b'{"type":"swtpm_setup","features":["tpm-1.2","tpm-2.0"]}',
         question("list", _DESCRIPTORS): "\0".join(descriptors).encode(),
         **{question("exists", path): b"device" for path in devices},
