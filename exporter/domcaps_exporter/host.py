@@ -14,18 +14,17 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from domcaps_exporter import children, processor
 from domcaps_exporter.errors import ProbeTimeout
 from domcaps_exporter.files import Files
 from domcaps_exporter.memory import Store
-from domcaps_exporter.model import ABSENT, Answer, Child, Facts, Question, Refusal
+from domcaps_exporter.model import ABSENT, DENIED, Answer, Child, Facts, Question, Refusal
 from domcaps_exporter.rootfs import Paths
 
 __all__ = ["Paths", "RealHost", "Store"]
 
-_KVM_CHECK_EXTENSION = 0xAE03
+_KVM_CREATE_VM, _KVM_CHECK_EXTENSION = 0xAE01, 0xAE03
 
 
 class RealHost:
@@ -109,20 +108,27 @@ class RealHost:
 
 
 def executable(path: str) -> Answer:
-    """`yes` for a regular file that this process may execute; else absent."""
-    may = stat.S_ISREG(Path(path).stat().st_mode) and os.access(path, os.X_OK, effective_ids=True)
-    return b"yes" if may else ABSENT
+    """`yes` for a regular file that this process may execute; denied for one that only others may."""
+    status = os.stat(path)
+    if stat.S_ISREG(status.st_mode) and os.access(path, os.X_OK, effective_ids=True):
+        return b"yes"
+    return DENIED if _is_others(status) else ABSENT
+
+
+def _is_others(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o111)
 
 
 def which(name: str) -> Answer:
-    """The first executable of that name in PATH."""
+    """The first executable of that name in PATH; denied where there is one that only others may execute."""
     if not name or "/" in name:
         raise ValueError("a program's name, without a folder, is looked for")
-    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        path = f"{folder or '.'}/{name}"
+    paths = [f"{folder or '.'}/{name}" for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)]
+    for path in paths:
         if os.access(path, os.X_OK, effective_ids=True) and stat.S_ISREG(os.stat(path).st_mode):
             return os.fsencode(path)
-    return ABSENT
+    there = [path for path in paths if os.access(path, os.F_OK, effective_ids=True)]
+    return DENIED if any(_is_others(os.stat(path)) for path in there) else ABSENT
 
 
 def environment(variable: str) -> Answer:
@@ -137,8 +143,11 @@ def uname() -> bytes:
     return "\0".join((system.sysname, system.release, system.machine)).encode()
 
 
-def kvm(extension: str) -> Answer:
-    """KVM_CHECK_EXTENSION's number. A node that no driver stands behind (ENXIO, ENODEV: the module is not loaded) is absent too."""
+def kvm(asked: str) -> Answer:
+    """KVM_CHECK_EXTENSION's number, or for `create` whether KVM makes a virtual machine now (another hypervisor may hold the CPU).
+
+    A node that no driver stands behind (ENXIO, ENODEV: the module is not loaded) is absent too.
+    """
     try:
         descriptor = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -146,7 +155,10 @@ def kvm(extension: str) -> Answer:
             return ABSENT
         raise
     try:
-        return str(fcntl.ioctl(descriptor, _KVM_CHECK_EXTENSION, int(extension))).encode()
+        if asked == "create":
+            os.close(fcntl.ioctl(descriptor, _KVM_CREATE_VM, 0))
+            return b"yes"
+        return str(fcntl.ioctl(descriptor, _KVM_CHECK_EXTENSION, int(asked))).encode()
     finally:
         os.close(descriptor)
 

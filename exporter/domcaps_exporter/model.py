@@ -72,7 +72,7 @@ class Host(Protocol):
     exists      path                    `file`, `directory`, `device` or `other`, symbolic links followed
     stat        path                    what changes when the file does: type, device, inode, size, mtime, ctime, mode, owner
     program     path                    as `stat`, for a program or a library of the exporter's own
-    exec        path                    `yes` for a regular file that may be executed; a file that may not be is absent
+    exec        path                    `yes` for a regular file that may be executed; a file that only others may is denied
     which       name                    the first executable of that name in the exporter's PATH
     resolve     path                    the path without symbolic links
     access      path, "r"/"w"/"rw",     `yes` or `no`: may this user (groups and POSIX ACLs counted) open it so;
@@ -82,6 +82,7 @@ class Host(Protocol):
     cpu                                 the first processor's paragraph in /proc/cpuinfo, without what varies by the second
     cpuid       leaf, subleaf (hex)     EAX EBX ECX EDX in lower-case hex, joined by blanks; absent on other than x86
     kvm         extension (decimal)     KVM_CHECK_EXTENSION on /dev/kvm, decimal
+    kvm         "create"                `yes` if KVM makes a virtual machine now, which is closed at once
     run         argv…                   what the program wrote to stdout (an error if it failed, or wrote over 4 MiB)
     said        argv…                   `{"status": …, "stdout": "…", "stderr": "…"}`, however it ended (negative: by that signal)
     ==========  ======================  =================================================================================

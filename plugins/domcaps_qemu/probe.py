@@ -57,6 +57,7 @@ HOST_IDENTITY = (
     question("cpu"),
     question("read", "/sys/devices/system/cpu/cpu0/microcode/version"),
     question("access", "/dev/kvm", "rw", ""),
+    question("kvm", "create"),
     *(question("stat", f"/dev/{device}") for device in ("kvm", "sev", "sgx_vepc", "sgx_provision")),
     *(question("read", f"/sys/module/{module}/parameters/{name}") for module, names in _PARAMETERS.items() for name in names),
 )
