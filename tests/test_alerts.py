@@ -285,6 +285,10 @@ def test_a_host_that_differs_from_its_group_is_named_after_an_hour(promtool: Pro
     promtool.expects(found, {HOUR: SILENCE, BEGIN + HOUR + 2 * SELDOM: differs, 3 * HOUR: differs}, SELDOM)
 
 
+def test_a_host_that_lost_something_is_not_told_again_for_differing_from_its_group(promtool: Promtool) -> None:
+    promtool.expects(fleet(without("iommu", at=2 * SELDOM), group="rack"), {3 * HOUR: [VFIO]}, SELDOM)
+
+
 def test_hosts_without_a_group_are_compared_with_nobody(promtool: Promtool) -> None:
     worlds = {"host-0": World(), "host-1": World(cpu="rome"), "host-2": World().without("sev")}
     promtool.expects(Fleet(worlds, {}), {2 * HOUR: SILENCE}, SELDOM)

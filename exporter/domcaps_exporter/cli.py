@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(said: Flags) -> int:
     if said.config_file:
         said.config = config.load(said.config_file)
-    log.configure(said.log_level or ("info" if said.command in ("serve", "textfile") else "error"), said.log_format, sys.stderr)
+    log.configure(said.log_level or ("info" if said.command == "serve" else "error"), said.log_format, sys.stderr)
     match said.command, *said.operands:
         case ("serve",):
             return _serve(said)

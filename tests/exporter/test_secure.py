@@ -20,6 +20,7 @@ import pytest
 from tests.exporter.certificates import Authority, openssl
 
 from domcaps_exporter.config import ConfigError
+from domcaps_exporter.connections import Limits
 from domcaps_exporter.model import Outcome
 from domcaps_exporter.passwords import Crowded, Passwords
 from domcaps_exporter.service import Service
@@ -90,13 +91,15 @@ class Exporter:
 
 
 @asynccontextmanager
-async def served(file: Path | None, service: Service | None = None, max_requests: int = 40) -> AsyncIterator[Exporter]:
+async def served(
+    file: Path | None, service: Service | None = None, max_requests: int = 40, limits: Limits | None = None
+) -> AsyncIterator[Exporter]:
     stop, urls = asyncio.Event(), asyncio.Queue[str]()
 
     def ready(found: Sequence[str]) -> None:
         urls.put_nowait(found[0])
 
-    front = Front(file, max_requests)
+    front = Front(file, max_requests, limits or Limits())
     server = asyncio.create_task(
         serve(service or Service([], []), ["127.0.0.1:0"], "/metrics", stop, ready, front=front), name="server"
     )
@@ -429,6 +432,24 @@ def test_a_caller_who_leaves_makes_room() -> None:
                 await asyncio.sleep(0.005)
             service.go.set()
             return (await exporter.get()).status
+
+    assert run(ask()) == 200
+
+
+def test_a_request_under_way_is_not_given_up_for_those_who_only_connect() -> None:
+    async def ask() -> int:
+        service = Held()
+        async with served(None, service, limits=Limits(connections=5)) as exporter:
+            held = asyncio.create_task(exporter.get())
+            while not service.waiting:
+                await asyncio.sleep(0.005)
+            crowd = [await asyncio.open_connection("127.0.0.1", exporter.port) for _ in range(20)]
+            assert (await exporter.get(HEALTH)).status == 200
+            service.go.set()
+            status = (await held).status
+            for _, writer in crowd:
+                writer.close()
+            return status
 
     assert run(ask()) == 200
 

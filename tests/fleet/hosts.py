@@ -37,7 +37,7 @@ class Host:
     """One host. Tests change its attributes from scrape to scrape.
 
     `up`: it can be scraped; `failure`: the reason why its probe fails; `libvirt`: the world that its libvirt answers for;
-    `version`: that of the exporter; `knows_all`: the exporter tells also what is impossible, and not only what is possible.
+    `version`: that of the exporter; `knows_all`: the exporter is no earlier one, which knew less.
     """
 
     def __init__(self, name: str, world: World) -> None:
@@ -100,8 +100,8 @@ class Host:
 
 @cache
 def _possible(world: World) -> Reports:
-    """As an exporter would report that has never heard of the values that are impossible here."""
-    return tuple(replace(report, verdicts=tuple(_heard_of(report))) for report in described(world))
+    """As an exporter would report that has never heard of the values that are impossible here, nor of features of the CPU."""
+    return tuple(replace(report, verdicts=tuple(_heard_of(report)), host_features=()) for report in described(world))
 
 
 def _heard_of(report: Report) -> Iterator[Verdict]:
