@@ -1,4 +1,4 @@
-"""What the author of a driver imports, and nothing else; the rule table's small language is in `domcaps_exporter.rules`."""
+"""What the author of a driver imports, and nothing else; a rule table's language is in `rules`, what it looks at in `view`."""
 
 from domcaps_exporter.errors import HypervisorAbsent, ProbeError, ProbeRefused, ProbeTimeout, SettingError, UnreadableAnswer
 from domcaps_exporter.hookspecs import hookimpl

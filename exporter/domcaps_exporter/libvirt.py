@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from domcaps_exporter.model import question
-from domcaps_exporter.rules import Version, View
+from domcaps_exporter.rules import Version
+from domcaps_exporter.view import View
 
 NEWEST: Version = (12, 8)
 """The newest libvirt whose words the tables know: the profile where no libvirt is installed."""

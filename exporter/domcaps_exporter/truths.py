@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 
 from domcaps_exporter.document import numbers, walk
 from domcaps_exporter.model import CpuModel, Document, Element, Enum, HostModel, Report, Truth, Verdict
-from domcaps_exporter.rules import any_known
+from domcaps_exporter.view import any_known
 
 Key: TypeAlias = tuple[str, str, str]
 """Element, enum, value."""

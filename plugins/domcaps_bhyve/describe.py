@@ -13,7 +13,8 @@ from domcaps_bhyve.settings import Wanted
 from domcaps_bhyve.table import AFTER_CPU, BEYOND, CPU_MODES, OS
 from domcaps_bhyve.world import KNOBS, World
 from domcaps_exporter import Cpu, CpuMode, Document, Identity, Refusal, Report, Verdict, question
-from domcaps_exporter.rules import Evaluated, Version, View, element, enum, evaluate, value
+from domcaps_exporter.rules import Evaluated, Version, element, enum, evaluate, value
+from domcaps_exporter.view import View
 
 SYSTEM = "FreeBSD"
 BHYVE = "/usr/sbin/bhyve"

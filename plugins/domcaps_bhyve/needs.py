@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from domcaps_bhyve.world import World
 from domcaps_exporter import Truth
-from domcaps_exporter.rules import ALWAYS, Need, ValueRow, Version, all_known, value
+from domcaps_exporter.rules import ALWAYS, Need, ValueRow, Version, value
+from domcaps_exporter.view import all_known
 
 Rule = Need[World]
 

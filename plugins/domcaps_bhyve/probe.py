@@ -22,7 +22,7 @@ from domcaps_exporter import (
     UnreadableAnswer,
     question,
 )
-from domcaps_exporter.rules import Parsed, View, gather
+from domcaps_exporter.view import Parsed, View, gather
 
 
 class Bhyve:

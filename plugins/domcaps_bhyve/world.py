@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from domcaps_bhyve.answers import Usage, knobs, known, listed, modules, number, passed_through, usage
 from domcaps_exporter import Question, Refusal, Truth, UnreadableAnswer, question
-from domcaps_exporter.rules import View, any_known
+from domcaps_exporter.view import View, any_known
 
 KNOBS = question(
     "run",

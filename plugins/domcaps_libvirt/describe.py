@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from domcaps_exporter import Document, Identity, Question, Refusal, Report, Truth, UnreadableAnswer, Verdict, question
 from domcaps_exporter.document import DocumentError, read, walk
 from domcaps_exporter.libvirt import STABLE
-from domcaps_exporter.rules import View
+from domcaps_exporter.view import View
 from domcaps_libvirt.capabilities import Capabilities, Kind, Machine, capabilities
 from domcaps_libvirt.settings import ALL, Wanted, hypervisor
 from domcaps_libvirt.vocabulary import unlisted

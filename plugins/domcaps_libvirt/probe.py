@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeRefused, ProbeTimeout, Question, Refusal, Report
-from domcaps_exporter.rules import Parsed, View, gather
+from domcaps_exporter.view import Parsed, View, gather
 from domcaps_libvirt.clients import client
 from domcaps_libvirt.describe import host as host_question
 from domcaps_libvirt.describe import reports

@@ -13,7 +13,8 @@ from typing import TypeAlias
 from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Verdict, question
 from domcaps_exporter.libvirt import NEWEST, installed
 from domcaps_exporter.model import MachineType
-from domcaps_exporter.rules import Version, View, evaluate
+from domcaps_exporter.rules import Version, evaluate
+from domcaps_exporter.view import View
 from domcaps_qemu.beyond import BEYOND
 from domcaps_qemu.emulators import Emulator, emulators, host_arch
 from domcaps_qemu.firmware import descriptors_of

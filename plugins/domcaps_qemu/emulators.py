@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from domcaps_exporter import Refusal, Truth, question
-from domcaps_exporter.rules import View
+from domcaps_exporter.view import View
 from domcaps_qemu.machines import Machine, machines
 from domcaps_qemu.replies import Schema, accelerators, kvm, names, target, version
 from domcaps_qemu.settings import Wanted

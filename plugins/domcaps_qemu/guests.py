@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from domcaps_exporter import Refusal, Truth, Unmet, Verdict, question
 from domcaps_exporter.libvirt import STABLE
-from domcaps_exporter.rules import Need, ValueRow, Version, View, element, enum, evaluate, value
+from domcaps_exporter.rules import Need, ValueRow, Version, element, enum, evaluate, value
+from domcaps_exporter.view import View
 from domcaps_qemu.emulators import Emulator
 from domcaps_qemu.machines import Machine, default, named
 from domcaps_qemu.settings import ALL, Wanted

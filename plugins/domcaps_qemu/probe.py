@@ -29,7 +29,7 @@ from domcaps_exporter import (
 )
 from domcaps_exporter.model import Child
 from domcaps_exporter.qmp import Monitor, exchange
-from domcaps_exporter.rules import Parsed, View, gather
+from domcaps_exporter.view import Parsed, View, gather
 from domcaps_qemu.describe import reports
 from domcaps_qemu.needs import MODULES as INSTALLED_MODULES
 from domcaps_qemu.processor import MAP_FOLDER

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from domcaps_exporter import Cpu, CpuMode, Question, Refusal, Truth, Unmet, UnreadableAnswer, Verdict, question
-from domcaps_exporter.rules import any_known
+from domcaps_exporter.view import any_known
 from domcaps_qemu.computed import hyperv_answer, registers
 from domcaps_qemu.cpu import PASSTHROUGH_ONLY, CpuFacts, cpu_section
 from domcaps_qemu.cpu_map import FAMILIES, CpuMap, read_index

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from domcaps_exporter import Question, Refusal, Truth, question
 from domcaps_exporter.qmp import command
-from domcaps_exporter.rules import Version, View, any_known, presence_of
+from domcaps_exporter.rules import Version
+from domcaps_exporter.view import View, any_known, presence_of
 from domcaps_qemu.firmware import Descriptors, Firmware
 from domcaps_qemu.replies import Schema, names, options, strings
 

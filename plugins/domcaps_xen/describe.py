@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Truth, Unmet, Verdict, question
 from domcaps_exporter.libvirt import NEWEST, installed
-from domcaps_exporter.rules import Version, View, all_known, element, enum, evaluate
+from domcaps_exporter.rules import Version, element, enum, evaluate
+from domcaps_exporter.view import View, all_known
 from domcaps_xen.device_model import KIND, Machine, device_model
 from domcaps_xen.hypervisor import arch_of, controls, hypervisor, is_xen
 from domcaps_xen.needs import unoffered

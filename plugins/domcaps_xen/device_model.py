@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from domcaps_exporter import Question, Refusal, Truth, question
 from domcaps_exporter.qmp import command
-from domcaps_exporter.rules import View
+from domcaps_exporter.view import View
 from domcaps_xen.toolstack import Found
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from domcaps_exporter import Question, Truth, question
-from domcaps_exporter.rules import View, any_known, presence_of
+from domcaps_exporter.view import View, any_known, presence_of
 
 Guests: TypeAlias = frozenset[tuple[str, str]]
 """Kind (`xen`, `hvm`) and Xen's name of the architecture, as in `hvm-3.0-x86_32p`."""

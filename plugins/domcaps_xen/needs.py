@@ -5,7 +5,8 @@ libvirt looks at none of them: its answer for Xen is a constant. Names are stabl
 
 from __future__ import annotations
 
-from domcaps_exporter.rules import Need, all_of, any_known, any_of
+from domcaps_exporter.rules import Need, all_of, any_of
+from domcaps_exporter.view import any_known
 from domcaps_xen.world import World
 
 Rule = Need[World]

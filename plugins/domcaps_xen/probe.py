@@ -12,7 +12,7 @@ from collections import defaultdict
 
 from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeError, ProbeRefused, Question, Refusal, Report, question
 from domcaps_exporter.qmp import Monitor, exchange
-from domcaps_exporter.rules import Parsed, View, gather
+from domcaps_exporter.view import Parsed, View, gather
 from domcaps_xen.describe import reports
 from domcaps_xen.device_model import KIND
 from domcaps_xen.hypervisor import controls, is_xen

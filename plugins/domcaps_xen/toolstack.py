@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from domcaps_exporter import Truth, question
-from domcaps_exporter.rules import View, any_known
+from domcaps_exporter.view import View, any_known
 from domcaps_xen.settings import Wanted
 
 

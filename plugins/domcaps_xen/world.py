@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from domcaps_exporter import Truth, question
-from domcaps_exporter.rules import View, all_known, presence_of
+from domcaps_exporter.view import View, all_known, presence_of
 from domcaps_xen.device_model import DeviceModel
 from domcaps_xen.hypervisor import Hypervisor
 from domcaps_xen.toolstack import Toolstack

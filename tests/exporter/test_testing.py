@@ -28,8 +28,8 @@ from domcaps_exporter import (
     Verdict,
     question,
 )
-from domcaps_exporter.rules import View
 from domcaps_exporter.testing import conform, host_of, this_host
+from domcaps_exporter.view import View
 
 PROGRAM, DEVICE = question("which", "acmevm"), question("exists", "/dev/acme")
 HERE = host_of({PROGRAM: b"/bin/acmevm"})

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from domcaps_exporter import ABSENT, Answer, Facts, Question, Report, question
 from domcaps_exporter.document import write
-from domcaps_exporter.rules import Parsed, View, gather
+from domcaps_exporter.view import Parsed, View, gather
 from domcaps_libvirt import describe as libvirt
 from domcaps_libvirt.settings import Wanted as WantedOfLibvirt
 from domcaps_qemu.describe import reports

@@ -26,7 +26,8 @@ from domcaps_exporter import ProbeError, Report
 from domcaps_exporter.document import write
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.libvirt import NEWEST, installed
-from domcaps_exporter.rules import Version, View
+from domcaps_exporter.rules import Version
+from domcaps_exporter.view import View
 from domcaps_qemu.emulators import Emulator, emulators, host_arch
 from domcaps_qemu.machines import default, named
 from domcaps_qemu.probe import Qemu

@@ -17,7 +17,7 @@ import pytest
 
 from domcaps_exporter import ABSENT, Answer, Cpu, Document, Element, Enum, Question, Verdict
 from domcaps_exporter.qmp import command
-from domcaps_exporter.rules import Parsed, View, gather
+from domcaps_exporter.view import Parsed, View, gather
 from domcaps_qemu.describe import Words, document, words
 from domcaps_qemu.emulators import Emulator, emulators
 from domcaps_qemu.machines import Machine, default, named

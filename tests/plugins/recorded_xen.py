@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domcaps_exporter import ABSENT, Answer, Facts, Question, Report
-from domcaps_exporter.rules import Parsed, View, gather
+from domcaps_exporter.view import Parsed, View, gather
 from domcaps_xen.describe import reports
 from domcaps_xen.device_model import DEVICES, KIND, MACHINES, SPICE, VNC
 from domcaps_xen.settings import Wanted

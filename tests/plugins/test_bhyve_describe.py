@@ -32,8 +32,9 @@ from domcaps_exporter import (
     document,
     question,
 )
-from domcaps_exporter.rules import View, vocabulary
+from domcaps_exporter.rules import vocabulary
 from domcaps_exporter.truths import values
+from domcaps_exporter.view import View
 
 BHYVE = "/usr/sbin/bhyve"
 FIRMWARE = question("list", "/foo")

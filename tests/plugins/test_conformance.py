@@ -12,8 +12,8 @@ from tests.plugins.recorded_xen import HOSTS, RecordedHost, understood
 from domcaps_exporter import Driver, Facts, Settings, question
 from domcaps_exporter.drivers import installed, muster
 from domcaps_exporter.host import Paths
-from domcaps_exporter.rules import View
 from domcaps_exporter.testing import conform, host_of, this_host
+from domcaps_exporter.view import View
 from domcaps_libvirt.describe import reports
 from domcaps_libvirt.settings import wanted
 

@@ -17,7 +17,8 @@ from tests.plugins import corpus, standins
 
 from domcaps_exporter import Answer, Facts, Question, Refusal, Report, UnreadableAnswer, document
 from domcaps_exporter.model import Truth
-from domcaps_exporter.rules import ElementRow, EnumRow, Parsed, gather
+from domcaps_exporter.rules import ElementRow, EnumRow
+from domcaps_exporter.view import Parsed, gather
 from domcaps_qemu.describe import reports
 from domcaps_qemu.probe import Qemu
 from domcaps_qemu.settings import Wanted

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from domcaps_exporter import ABSENT, Answer, Question, Refusal, question
-from domcaps_exporter.rules import View
+from domcaps_exporter.view import View
 from domcaps_qemu.firmware import FALLBACK, Firmware, read
 
 SYSTEM, ADMIN = "/usr/share/qemu/firmware", "/etc/qemu/firmware"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from domcaps_exporter import ABSENT, Answer, Question, Refusal, Truth, Verdict, question
-from domcaps_exporter.rules import View
+from domcaps_exporter.view import View
 from domcaps_qemu.emulators import Emulator, native
 from domcaps_qemu.guests import guest_user, guests
 from domcaps_qemu.machines import Machine

@@ -25,8 +25,9 @@ from domcaps_exporter import (
 )
 from domcaps_exporter.config import load
 from domcaps_exporter.document import read, write
-from domcaps_exporter.rules import View, vocabulary
+from domcaps_exporter.rules import vocabulary
 from domcaps_exporter.truths import values
+from domcaps_exporter.view import View
 from domcaps_libvirt import domcaps_drivers
 from domcaps_libvirt.describe import reports
 from domcaps_libvirt.settings import Wanted, hypervisor, wanted

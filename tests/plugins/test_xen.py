@@ -14,7 +14,7 @@ from domcaps_exporter import ABSENT, Question, Refusal, Report, Truth, Unreadabl
 from domcaps_exporter.metrics import Options, exposed
 from domcaps_exporter.model import DENIED, Outcome
 from domcaps_exporter.recording import load, save
-from domcaps_exporter.rules import View
+from domcaps_exporter.view import View
 from domcaps_xen.describe import reports
 from domcaps_xen.device_model import KIND, SPICE
 from domcaps_xen.settings import LOADERS, MACHINES, Wanted

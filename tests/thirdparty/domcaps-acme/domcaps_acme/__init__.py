@@ -1,7 +1,8 @@
 """ACME's hypervisor: what its guests can have, and what this host lacks for the rest."""
 
 from domcaps_exporter import Document, Driver, Facts, Host, HypervisorAbsent, Identity, Report, Verdict, hookimpl, question
-from domcaps_exporter.rules import Need, View, container, element, enum, evaluate, gather, value
+from domcaps_exporter.rules import Need, container, element, enum, evaluate, value
+from domcaps_exporter.view import View, gather
 
 ACMEVM = question("which", "acmevm")
 dev_acme: Need[View] = Need("dev-acme", lambda view: view.there(question("exists", "/dev/acme")))

@@ -1,0 +1,174 @@
+"""Facts as rules see them: three-valued, parsed once, and every question that was looked at noted. Pure.
+
+`gather` asks by need: it evaluates over what is known, asks what was missed, and again until nothing is missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from domcaps_exporter.errors import UnreadableAnswer
+from domcaps_exporter.model import Answer, Facts, Question, Refusal, Truth
+
+T = TypeVar("T")
+
+
+# ---- three values ------------------------------------------------------------------------------------------------------------
+
+
+def any_known(truths: Iterable[Truth]) -> Truth:
+    """Kleene's or: one True decides, else one unknown leaves it unknown."""
+    seen = list(truths)
+    return True if True in seen else None if None in seen else False
+
+
+def all_known(truths: Iterable[Truth]) -> Truth:
+    """Kleene's and: one False decides, else one unknown leaves it unknown."""
+    seen = list(truths)
+    return False if False in seen else None if None in seen else True
+
+
+def negated(truth: Truth) -> Truth:
+    """Kleene's not."""
+    return None if truth is None else not truth
+
+
+# ---- facts, as rules see them ------------------------------------------------------------------------------------------------
+
+
+class Parsed:
+    """Parsed forms of answers, kept as long as the very same bytes are asked for again. A driver owns one, for its views."""
+
+    def __init__(self) -> None:
+        self._forms: dict[tuple[Question, Hashable], tuple[bytes, Any]] = {}
+        self._joint: dict[tuple[Hashable, ...], tuple[tuple[bytes, ...], Any]] = {}
+        self.memos: dict[Hashable, tuple[tuple[tuple[Question, Answer | None], ...], Any]] = {}
+
+    def form(self, question: Question, answer: bytes, parse: Callable[[bytes], T]) -> T:
+        """`parse(answer)`, or what it was when this question last had this answer.
+
+        Raises:
+            UnreadableAnswer: it cannot be parsed; the message names the question.
+        """
+        known = self._forms.get((question, parse))
+        if known is None or known[0] is not answer:
+            known = answer, _read(lambda: parse(answer), question)
+            self._forms[question, parse] = known
+        form: T = known[1]
+        return form
+
+    def joint(self, answers: Mapping[Question, bytes], parse: Callable[[Mapping[Question, bytes]], T], name: str) -> T:
+        """The same for a form that several answers make together; `name` is what a message calls them."""
+        key, told = (*answers, parse), tuple(answers.values())
+        known = self._joint.get(key)
+        if known is None or any(old is not new for old, new in zip(known[0], told, strict=True)):
+            known = told, _read(lambda: parse(answers), name)
+            self._joint[key] = known
+        form: T = known[1]
+        return form
+
+
+def _read(parse: Callable[[], T], name: object) -> T:
+    try:
+        return parse()
+    except UnreadableAnswer as error:
+        raise UnreadableAnswer(f"{name}: {error}") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
+        raise UnreadableAnswer(f"{name}: {type(error).__name__}: {error}") from error
+
+
+class View:
+    """Facts as rules see them; `used` collects what was looked at, there or not."""
+
+    def __init__(self, facts: Facts, parsed: Parsed | None = None) -> None:
+        self.facts = facts
+        self.used: set[Question] = set()
+        self._parsed = Parsed() if parsed is None else parsed
+
+    @property
+    def missed(self) -> frozenset[Question]:
+        """What was looked at and is not there."""
+        return frozenset(self.used - self.facts.keys())
+
+    def answer(self, question: Question) -> Answer | None:
+        """The answer, a refusal, or None where the facts do not hold the question."""
+        self.used.add(question)
+        return self.facts.get(question)
+
+    def memo(self, key: Hashable, make: Callable[[], T]) -> T:
+        """`make()`, or what it was when last all that it looks at was answered the same. `key` says which `make` it is."""
+        known = self._parsed.memos.get(key)
+        if known is None or any(self.facts.get(question) != answer for question, answer in known[0]):
+            before, self.used = self.used, set()
+            made = make()
+            known = tuple((question, self.facts.get(question)) for question in self.used), made
+            self.used |= before
+            self._parsed.memos[key] = known
+        else:
+            self.used.update(question for question, _ in known[0])
+        kept: T = known[1]
+        return kept
+
+    def form(self, question: Question, parse: Callable[[bytes], T]) -> T | Refusal | None:
+        """The parsed answer, a refusal, or None where the facts do not hold the question.
+
+        Raises:
+            UnreadableAnswer: it cannot be parsed; the message names the question.
+        """
+        answer = self.answer(question)
+        return self._parsed.form(question, answer, parse) if isinstance(answer, bytes) else answer
+
+    def joint(self, questions: Iterable[Question], parse: Callable[[Mapping[Question, bytes]], T], name: str) -> T | None:
+        """The form that several answers make together, None where one of them is missing.
+
+        Raises:
+            UnreadableAnswer: they cannot be parsed; the message says `name`.
+        """
+        answers = {question: self.answer(question) for question in questions}
+        there = {question: answer for question, answer in answers.items() if isinstance(answer, bytes)}
+        return self._parsed.joint(there, parse, name) if len(there) == len(answers) else None
+
+    def there(self, question: Question) -> Truth:
+        """Is there an answer at all? Absent is no; denied, failed or not asked is unknown."""
+        answer = self.answer(question)
+        return True if isinstance(answer, bytes) else presence_of(answer)
+
+    def text(self, question: Question) -> str | None:
+        """The answer as text without the white space around it, None where there is none."""
+        answer = self.answer(question)
+        return answer.decode("utf-8", "replace").strip() if isinstance(answer, bytes) else None
+
+    def entries(self, question: Question) -> tuple[str, ...] | None:
+        """A NUL-joined answer (`list`) as names; empty where the folder is absent, None where nobody knows."""
+        answer = self.answer(question)
+        if isinstance(answer, bytes):
+            return tuple(answer.decode("utf-8", "surrogateescape").split("\0")) if answer else ()
+        return () if presence_of(answer) is False else None
+
+
+def presence_of(refusal: Refusal | None) -> Truth:
+    """Absent is a definite no; anything else that is no answer is unknown."""
+    return False if refusal is not None and refusal.why == "absent" else None
+
+
+def gather(
+    understand: Callable[[View], object],
+    ask: Callable[[frozenset[Question]], Facts],
+    parsed: Parsed | None = None,
+    known: Facts | None = None,
+) -> Facts:
+    """Ask what `understand` needs: evaluate over what is known, ask what was missed, and again until nothing is missed.
+
+    `ask` may answer a part of what it is asked for, the cheap questions first; when it answers none, the rest stays unknown.
+    `known`: what was just asked and is taken as answered. What nothing looks at any more is left out of the facts.
+    """
+    facts: dict[Question, Answer] = dict(known or {})
+    while True:
+        view = View(facts, parsed)
+        understand(view)
+        missed = view.missed
+        answers = ask(missed) if missed else {}
+        if not answers:
+            return {question: answer for question, answer in facts.items() if question in view.used}
+        facts.update(answers)
