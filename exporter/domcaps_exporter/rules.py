@@ -15,8 +15,10 @@ why not (`domcaps_unmet_prerequisite`).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from domcaps_exporter.model import Element, Enum, Truth, Unmet, Verdict
@@ -111,6 +113,8 @@ class ElementRow(Generic[W]):
     by: str = ""
     container: bool = False
     known: tuple[Version, Version] = ALWAYS
+    eras: tuple[Version, ...] = ()
+    """The versions at which anything in it changes, sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +125,33 @@ class Evaluated:
     verdicts: tuple[Verdict, ...]
 
 
-def evaluate(rows: Iterable[ElementRow[W]], world: W, profile: Version) -> Evaluated:
-    """Every row over one world: what the libvirt of that version prints, and the truth about every value."""
+class Keep(Protocol):
+    """How to come by what a row says: `make()`, or what it made when all that it looks at was the same.
+
+    `era` tells libvirts apart for whom the row is another.
+    """
+
+    def __call__(self, row: str, make: Callable[[], Said], era: int, /) -> Said: ...
+
+
+Said: TypeAlias = "tuple[Element | None, tuple[Verdict, ...]]"
+"""An element of libvirt's, None where it is left out, and the verdicts on it and its values."""
+
+
+def evaluate(rows: Iterable[ElementRow[W]], world: W, profile: Version, keep: Keep = lambda _, make, __: make()) -> Evaluated:
+    """Every row over one world: what the libvirt of that version prints, and the truth about every value.
+
+    `keep` is asked for each element by its name, so that one of which nothing has changed need not be judged again.
+    """
     elements: list[Element] = []
     verdicts: list[Verdict] = []
     for row in rows:
-        element, judged = _element(row, world, profile, ())
+        if row.container:
+            inner = evaluate([child for child in row.rows if isinstance(child, ElementRow)], world, profile, keep)
+            elements.append(Element(row.name, children=inner.elements))
+            verdicts += inner.verdicts
+            continue
+        element, judged = keep(row.name, partial(_element, row, world, profile, ()), bisect_right(row.eras, profile))
         verdicts += judged
         if element is not None:
             elements.append(element)
@@ -148,23 +173,31 @@ _GRANTED = _Judged(listed=True, supported=True, unmet=())
 
 def _judge(needs: tuple[Need[W], ...], besides: tuple[Need[W], ...], world: W, profile: Version) -> _Judged:
     listed, truths, unmet = True, [], []
-    for need, libvirt in (*((need, _within(profile, need.checked)) for need in needs), *((need, False) for need in besides)):
+    for need in needs:
         met = need.met(world)
         if met is not True:
+            libvirt = _within(profile, need.checked)
             listed = listed and not libvirt
             truths.append(met)
-            if met is False:
-                unmet.append(Unmet(need.name, _word(libvirt)))
-    # most needs are met, and what is granted needs no words
-    return _Judged(listed, all_known(truths), tuple(unmet)) if truths else _GRANTED
+            unmet.append((met, need.name, libvirt))
+    for need in besides:
+        met = need.met(world)
+        if met is not True:
+            truths.append(met)
+            unmet.append((met, need.name, False))
+    if not truths:  # most needs are met, and what is granted needs no words
+        return _GRANTED
+    return _Judged(listed, all_known(truths), tuple(Unmet(name, _word(libvirt)) for met, name, libvirt in unmet if met is False))
 
 
 def _judged(row: ValueRow[W], world: W, profile: Version) -> _Judged:
+    if not row.needs and not row.besides:
+        return _GRANTED
     judged = _judge(row.needs, row.besides, world, profile)
     until, earlier = row.before
     if profile >= until:
         return judged
-    listed = all(need.met(world) is True for need in earlier)
+    listed = all([need.met(world) is True for need in earlier])  # noqa: C419  a generator would not look at them all
     return replace(judged, listed=listed, unmet=tuple(Unmet(one.prerequisite, _word(not listed)) for one in judged.unmet))
 
 
@@ -176,7 +209,7 @@ def _within(profile: Version, span: tuple[Version, Version]) -> bool:
     return span is ALWAYS or span[0] <= profile < span[1]
 
 
-def _element(row: ElementRow[W], world: W, profile: Version, above: tuple[_Judged, ...]) -> tuple[Element | None, list[Verdict]]:
+def _element(row: ElementRow[W], world: W, profile: Version, above: tuple[_Judged, ...]) -> Said:
     judged = _judge(row.needs, row.besides, world, profile)
     reach = above if judged is _GRANTED else (*above, judged)
     children: list[Enum | Element] = []
@@ -185,16 +218,14 @@ def _element(row: ElementRow[W], world: W, profile: Version, above: tuple[_Judge
         printed, truths = _child(child, row.name, world, profile, reach)
         verdicts += truths
         children += printed
-    verdicts = verdicts if row.container else [_of_element(row, reach, verdicts), *verdicts]
+    said = (_of_element(row, reach, verdicts), *verdicts)
     shown = (row.printed is None or row.printed(world) is True) and _within(profile, row.known)
     if not shown:
-        return None, verdicts
-    if row.container:
-        return Element(row.name, children=tuple(children)), verdicts
+        return None, said
     empty = any(isinstance(child, Enum) and child.name == row.by and not child.values for child in children)
     if not judged.listed or empty:
-        return Element(row.name, (("supported", "no"),)), verdicts
-    return Element(row.name, (("supported", "yes"),), children=tuple(children)), verdicts
+        return Element(row.name, (("supported", "no"),)), said
+    return Element(row.name, (("supported", "yes"),), children=tuple(children)), said
 
 
 def _of_element(row: ElementRow[W], reach: tuple[_Judged, ...], values: list[Verdict]) -> Verdict:
@@ -206,22 +237,38 @@ def _of_element(row: ElementRow[W], reach: tuple[_Judged, ...], values: list[Ver
 
 def _child(
     child: EnumRow[W] | ElementRow[W] | Computed[W], element: str, world: W, profile: Version, reach: tuple[_Judged, ...]
-) -> tuple[Iterable[Enum | Element], list[Verdict]]:
+) -> tuple[Iterable[Enum | Element], Iterable[Verdict]]:
+    if isinstance(child, EnumRow):
+        return _enum(child, element, world, profile, reach)
     if isinstance(child, Computed):
-        return (child.make(world) if _within(profile, child.known) else ()), []
-    if isinstance(child, ElementRow):
-        inner, verdicts = _element(child, world, profile, reach)
-        return (() if inner is None else (inner,)), verdicts
-    judged = [(value, _judged(value, world, profile)) for value in child.values]
-    verdicts = [_verdict(element, child.name, value.value, reach if own is _GRANTED else (*reach, own)) for value, own in judged]
-    listed = tuple(value.value for value, own in judged if own.listed and _within(profile, value.known))
-    shown = _within(profile, child.known) and bool(listed or not child.omit_empty)
-    return ((Enum(child.name, listed),) if shown else ()), verdicts
+        return (child.make(world) if _within(profile, child.known) else ()), ()
+    inner, verdicts = _element(child, world, profile, reach)
+    return (() if inner is None else (inner,)), verdicts
+
+
+def _enum(
+    row: EnumRow[W], element: str, world: W, profile: Version, reach: tuple[_Judged, ...]
+) -> tuple[tuple[Enum, ...], list[Verdict]]:
+    verdicts: list[Verdict] = []
+    listed: list[str] = []
+    for value in row.values:
+        own = _judged(value, world, profile)
+        verdicts.append(_verdict(element, row.name, value.value, reach if own is _GRANTED else (*reach, own)))
+        if own.listed and _within(profile, value.known):
+            listed.append(value.value)
+    shown = _within(profile, row.known) and (listed or not row.omit_empty)
+    return ((Enum(row.name, tuple(listed)),) if shown else ()), verdicts
+
+
+@lru_cache(maxsize=4096)
+def _granted(element: str, enum: str, value: str) -> Verdict:
+    """The verdict on what can be had, kept: it is the most frequent one."""
+    return Verdict(element, enum, value, True)
 
 
 def _verdict(element: str, enum: str, value: str, reach: tuple[_Judged, ...]) -> Verdict:
     if not reach:
-        return Verdict(element, enum, value, True)
+        return _granted(element, enum, value)
     unmet = dict.fromkeys(unmet for judged in reach for unmet in judged.unmet)
     return Verdict(element, enum, value, all_known([judged.supported for judged in reach]), tuple(unmet))
 
@@ -264,7 +311,19 @@ def element(
     until: Version = ALWAYS[1],
 ) -> ElementRow[W]:
     """An element with its enums and inner elements."""
-    return ElementRow(name, rows, needs, besides, printed, by, known=_span(since, until))
+    known = _span(since, until)
+    spans = (known, *(need.checked for need in needs), *(span for row in rows for span in _spans(row)))
+    eras = {version for span in spans for version in span} - {*ALWAYS}
+    return ElementRow(name, rows, needs, besides, printed, by, known=known, eras=tuple(sorted(eras)))
+
+
+def _spans(row: EnumRow[W] | ElementRow[W] | Computed[W]) -> Iterator[tuple[Version, Version]]:
+    yield row.known
+    if isinstance(row, ElementRow):
+        yield from ((version, version) for version in row.eras)
+    elif isinstance(row, EnumRow):
+        for one in row.values:
+            yield from (one.known, (one.before[0], one.before[0]), *(need.checked for need in one.needs))
 
 
 def container(name: str, *rows: ElementRow[W]) -> ElementRow[W]:

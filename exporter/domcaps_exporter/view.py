@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
 from domcaps_exporter.errors import UnreadableAnswer
 from domcaps_exporter.model import Answer, Facts, Question, Refusal, Truth
 
 T = TypeVar("T")
 
+Aspect: TypeAlias = tuple[str, ...]
+"""Something of a rule's subject that is no fact of the host, such as whether a guest's machine goes by one of these names."""
 
 # ---- three values ------------------------------------------------------------------------------------------------------------
 
@@ -37,13 +40,26 @@ def negated(truth: Truth) -> Truth:
 # ---- facts, as rules see them ------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Memo:
+    """Something that was made of facts, of nothing else, and of the aspects of its subject that it was made for."""
+
+    facts: tuple[tuple[Question, Answer | None], ...]
+    aspects: tuple[tuple[Aspect, object], ...]
+    made: Any
+
+
+_MEMOS = 32
+"""How many memos of one key are kept: more than there are kinds of machine that rules tell apart."""
+
+
 class Parsed:
     """Parsed forms of answers, kept as long as the very same bytes are asked for again. A driver owns one, for its views."""
 
     def __init__(self) -> None:
         self._forms: dict[tuple[Question, Hashable], tuple[bytes, Any]] = {}
         self._joint: dict[tuple[Hashable, ...], tuple[tuple[bytes, ...], Any]] = {}
-        self.memos: dict[Hashable, tuple[tuple[tuple[Question, Answer | None], ...], Any]] = {}
+        self.memos: dict[Hashable, list[Memo]] = {}
 
     def form(self, question: Question, answer: bytes, parse: Callable[[bytes], T]) -> T:
         """`parse(answer)`, or what it was when this question last had this answer.
@@ -52,7 +68,7 @@ class Parsed:
             UnreadableAnswer: it cannot be parsed; the message names the question.
         """
         known = self._forms.get((question, parse))
-        if known is None or known[0] is not answer:
+        if known is None or known[0] != answer:
             known = answer, _read(lambda: parse(answer), question)
             self._forms[question, parse] = known
         form: T = known[1]
@@ -62,7 +78,7 @@ class Parsed:
         """The same for a form that several answers make together; `name` is what a message calls them."""
         key, told = (*answers, parse), tuple(answers.values())
         known = self._joint.get(key)
-        if known is None or any(old is not new for old, new in zip(known[0], told, strict=True)):
+        if known is None or known[0] != told:
             known = told, _read(lambda: parse(answers), name)
             self._joint[key] = known
         form: T = known[1]
@@ -84,6 +100,8 @@ class View:
     def __init__(self, facts: Facts, parsed: Parsed | None = None) -> None:
         self.facts = facts
         self.used: set[Question] = set()
+        self.aspects: dict[Aspect, object] = {}
+        self._standing: set[Memo] = set()
         self._parsed = Parsed() if parsed is None else parsed
 
     @property
@@ -96,19 +114,49 @@ class View:
         self.used.add(question)
         return self.facts.get(question)
 
-    def memo(self, key: Hashable, make: Callable[[], T]) -> T:
-        """`make()`, or what it was when last all that it looks at was answered the same. `key` says which `make` it is."""
-        known = self._parsed.memos.get(key)
-        if known is None or any(self.facts.get(question) != answer for question, answer in known[0]):
-            before, self.used = self.used, set()
+    def memo(self, key: Hashable, make: Callable[[], T], tell: Callable[[Aspect], object] = lambda _: None) -> T:
+        """`make()`, or what it was when all that it looks at was the same. `key` says which `make` it is.
+
+        Beside facts it may look at aspects of its subject (is the machine one of these?): it notes them with `look`, and
+        `tell(aspect)` says what one is now. So what was made for one subject serves all that are like it where it looked.
+        """
+        memos = self._parsed.memos.setdefault(key, [])
+        for place, memo in enumerate(memos):
+            if all(tell(aspect) == told for aspect, told in memo.aspects) and self._stands(memo):
+                memos.insert(0, memos.pop(place))  # the next subject is most often like the last one
+                self.aspects.update(memo.aspects)
+                known: T = memo.made
+                return known
+        made, memo = self._made(make)
+        memos[:] = [memo, *(other for other in memos if other.aspects != memo.aspects)][:_MEMOS]
+        return made
+
+    def _stands(self, memo: Memo) -> bool:
+        """Are its facts still the same? Within one view they are when they once were."""
+        if memo not in self._standing:
+            if any(self.facts.get(question) != answer for question, answer in memo.facts):
+                return False
+            self._standing.add(memo)
+            self.used.update(question for question, _ in memo.facts)
+        return True
+
+    def _made(self, make: Callable[[], T]) -> tuple[T, Memo]:
+        (used, self.used), (aspects, self.aspects) = (self.used, set()), (self.aspects, {})
+        standing, self._standing = self._standing, set()  # what a part rests on, the whole rests on as well
+        try:
             made = make()
-            known = tuple((question, self.facts.get(question)) for question in self.used), made
-            self.used |= before
-            self._parsed.memos[key] = known
-        else:
-            self.used.update(question for question, _ in known[0])
-        kept: T = known[1]
-        return kept
+            memo = Memo(tuple((question, self.facts.get(question)) for question in self.used), tuple(self.aspects.items()), made)
+        finally:
+            self.used |= used
+            self.aspects = aspects | self.aspects
+            self._standing |= standing
+        self._standing.add(memo)
+        return made, memo
+
+    def look(self, aspect: Aspect, found: T) -> T:
+        """Note what was found of a subject, for `memo`."""
+        self.aspects[aspect] = found
+        return found
 
     def form(self, question: Question, parse: Callable[[bytes], T]) -> T | Refusal | None:
         """The parsed answer, a refusal, or None where the facts do not hold the question.

@@ -53,7 +53,7 @@ def sev_numbers(world: World) -> tuple[Element, ...]:
         leaf("reducedPhysBits", reduced),
         leaf("maxGuests", guests),
         leaf("maxESGuests", es_guests),
-        *((leaf("cpu0Id", cpu0_id),) if cpu0_id is not None and world.profile >= (10, 0) else ()),
+        *((leaf("cpu0Id", cpu0_id),) if cpu0_id is not None and world.since(10, 0) else ()),
     )
 
 
@@ -123,7 +123,7 @@ _EVERYTHING = command(
 
 def hyperv_answer(world: World) -> Mapping[str, Any] | None:
     """The host CPU's properties with all enlightenments passed through; empty where QEMU refused, None where nobody knows."""
-    if not world.guest.accelerated:
+    if not world.accelerated:
         return {}
     told = world.here(expansion, _EVERYTHING)
     return None if told is None else told["props"] if told else {}

@@ -9,7 +9,7 @@ from typing import Any
 from domcaps_exporter.model import CpuMode, Enum, HostModel, Truth
 from domcaps_exporter.rules import Version
 from domcaps_qemu.cpu_map import FAMILIES, CpuMap
-from domcaps_qemu.cpu_models import custom_models, read_definitions
+from domcaps_qemu.cpu_models import Definition, custom_models, read_definitions
 from domcaps_qemu.host_model import asked, expanded, host_model_ppc64, host_model_s390, host_model_x86
 
 PHYSICAL_ADDRESSES: Version = (9, 3)
@@ -80,8 +80,9 @@ def cpu_section(facts: CpuFacts) -> CpuSection:
     if facts.passthrough_only:
         modes = (_passthrough(facts, passthrough), *(CpuMode(name, False) for name in ("maximum", "host-model", "custom")))
         return CpuSection(modes, {mode.name: mode.supported for mode in modes})
-    own = _host_model(facts)
-    models = custom_models(facts.definitions or (), facts.arch, facts.cpu_map, facts.profile)
+    definitions = read_definitions(facts.definitions or (), facts.target, facts.cpu_map, facts.profile)
+    own = _host_model(facts, definitions)
+    models = custom_models(definitions, facts.arch, facts.cpu_map, facts.profile)
     modes = (
         _passthrough(facts, passthrough),
         _maximum(facts),
@@ -107,28 +108,26 @@ def _maximum(facts: CpuFacts) -> CpuMode:
     return CpuMode("maximum", supported, (Enum("maximumMigratable", ("on", "off")),) if supported else ())
 
 
-def _host_model(facts: CpuFacts) -> HostModel | None:
-    model = _model(facts) if facts.native else None
+def _host_model(facts: CpuFacts, definitions: Sequence[Definition]) -> HostModel | None:
+    model = _model(facts, definitions) if facts.native else None
     if model is None or not facts.accelerated or not facts.address_bits or facts.profile < PHYSICAL_ADDRESSES:
         return model
     return replace(model, maxphysaddr=(("mode", "passthrough"), ("limit", str(facts.address_bits))))
 
 
-def _model(facts: CpuFacts) -> HostModel | None:
+def _model(facts: CpuFacts, definitions: Sequence[Definition]) -> HostModel | None:
     if facts.target in ("s390", "s390x"):
         return host_model_s390(facts.expansion, facts.profile) if facts.expansion else None
     if facts.cpu_map is None or facts.definitions is None:
         return None
     if FAMILIES.get(facts.target) == "x86":
-        return _x86(facts, facts.cpu_map, facts.definitions)
+        return _x86(facts, facts.cpu_map, definitions)
     if FAMILIES.get(facts.target) == "ppc64" and facts.pvr is not None:
-        definitions = read_definitions(facts.definitions, facts.target, facts.cpu_map, facts.profile)
         return host_model_ppc64(facts.pvr, definitions, facts.cpu_map)
     return None
 
 
-def _x86(facts: CpuFacts, cpu_map: CpuMap, reply: Sequence[Reply]) -> HostModel | None:
-    definitions = read_definitions(reply, facts.target, cpu_map, facts.profile)
+def _x86(facts: CpuFacts, cpu_map: CpuMap, definitions: Sequence[Definition]) -> HostModel | None:
     msrs = facts.unavailable_features is True
     if facts.expansion:
         more = facts.unmigratable["props"] if facts.unmigratable else None

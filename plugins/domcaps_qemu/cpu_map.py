@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from lxml import etree
@@ -86,7 +87,7 @@ class MappedModel:
         return any(signature.fits(chip) for signature in self.signatures)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CpuMap:
     """One family's part of the map. Everything is in the files' order, and by name.
 
@@ -129,11 +130,17 @@ class CpuMap:
     def spell(self, bits: int) -> list[str]:
         """The features that make up these bits, in the map's order. What a feature has taken is not there for the next."""
         names = []
-        for name, feature in self.features.items():
-            if bits & feature.bits == feature.bits and feature.bits:
-                bits &= ~feature.bits
+        for name, own in self._spelling:
+            if not bits:
+                break
+            if bits & own == own:
+                bits ^= own
                 names.append(name)
         return names
+
+    @cached_property
+    def _spelling(self) -> tuple[tuple[str, int], ...]:
+        return tuple((name, feature.bits) for name, feature in self.features.items() if feature.bits)
 
     def is_msr(self, name: str) -> bool:
         """Is this feature told by a model-specific register?"""

@@ -93,13 +93,13 @@ def _definition(entry: Mapping[str, Any], upper: Mapping[str, str], spelt: Mappi
     name, missing = str(entry["name"]), entry.get("unavailable-features")
     return Definition(
         upper.get(name.lower(), name),
-        None if missing is None else tuple(spelt.get(feature, feature) for feature in map(str, missing)),
+        None if missing is None else tuple(map(spelt.get, missing, missing)),
         bool(entry.get("deprecated", False)),
         entry.get("alias-of"),
     )
 
 
-def custom_models(reply: Iterable[Mapping[str, Any]], arch: str, cpu_map: CpuMap | None, profile: Version) -> tuple[CpuModel, ...]:
+def custom_models(definitions: Iterable[Definition], arch: str, cpu_map: CpuMap | None, profile: Version) -> tuple[CpuModel, ...]:
     """The models that libvirt lists for guests of this architecture, in its order; none means that the mode is not supported.
 
     Without a map, the project's own table of names says which models libvirt knows: then a model that is newer than the table is
@@ -108,7 +108,7 @@ def custom_models(reply: Iterable[Mapping[str, Any]], arch: str, cpu_map: CpuMap
     if arch not in DRIVERS:
         return ()
     known = _known(arch, cpu_map, profile)
-    listed = [one for one in read_definitions(reply, arch, cpu_map, profile) if _listed(one.name, known)]
+    listed = [one for one in definitions if _listed(one.name, known)]
     if profile >= BLOCKERS:
         listed.sort(key=lambda one: one.name)
     offered = {one.name for one in listed}

@@ -6,9 +6,9 @@ where an answer is still missing, and no question hides behind another that need
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass
 
 from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Verdict, question
 from domcaps_exporter.libvirt import NEWEST, installed
@@ -27,8 +27,18 @@ from domcaps_qemu.world import ACCELERATED, BINARY, World
 
 _USUAL = Wanted()
 
-Spoken: TypeAlias = "dict[Version, list[tuple[World, Words]]]"
-"""What was said of an emulator's earlier guests, by the libvirt in whose words."""
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What all guests of one emulator have in common. `failures`: why it left questions unanswered, by their scope."""
+
+    emulator: Emulator
+    wanted: Wanted
+    profile: Version
+    path: str
+    types: tuple[MachineType, ...]
+    failures: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
 
 
 def reports(view: View, wanted: Wanted) -> Iterator[Report]:
@@ -37,66 +47,47 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     profile = wanted.profile or installed(view, host) or NEWEST
     descriptors = descriptors_of(view)
     for emulator in emulators(view, wanted):
-        spoken: Spoken = {profile: [], NEWEST: []}
+        case = _case(view, emulator, wanted, profile)
         for guest, machine, verdict in guests(view, emulator, wanted, host, profile):
             if emulator.there:
-                worlds = {words: World(view, guest, words, descriptors) for words in spoken}
-                yield _described(worlds, profile, emulator, wanted, machine, verdict, spoken)
+                worlds = {words: World(view, guest, words, descriptors) for words in {profile, NEWEST}}
+                yield _described(worlds, case, machine, verdict)
             else:
                 yield Report(Identity(guest.emulator, guest.arch, guest.stable, guest.virttype), verdict, path=guest.emulator)
 
 
-def _described(
-    worlds: Mapping[Version, World],
-    profile: Version,
-    emulator: Emulator,
-    wanted: Wanted,
-    machine: Machine,
-    runs: Verdict,
-    spoken: Spoken,
-) -> Report:
+def _case(view: View, emulator: Emulator, wanted: Wanted, profile: Version) -> _Case:
+    path = view.text(question("resolve", emulator.path)) or emulator.path
+    types = _types(emulator) if wanted.machine_types else ()
+    return _Case(emulator, wanted, profile, path, types, _failures(view, emulator.path), unknown_user(view, wanted))
+
+
+def _described(worlds: Mapping[Version, World], case: _Case, machine: Machine, runs: Verdict) -> Report:
     """The truth in the newest libvirt's words, and the answer of the libvirt whose XML is written."""
-    said = {words: _words_like_these(world, emulator, wanted, spoken[words]) for words, world in worlds.items()}
-    documents = {words: document(world, emulator, machine, said[words]) for words, world in worlds.items()}
-    report = _report(worlds[NEWEST], emulator, wanted, machine, runs, said[NEWEST])
-    report = replace(report, notes=(*report.notes, *unknown_user(worlds[profile].view, wanted)))
-    return _documented(report, worlds[profile], said[profile], documents[profile], documents[NEWEST])
-
-
-def _words_like_these(world: World, emulator: Emulator, wanted: Wanted, spoken: list[tuple[World, Words]]) -> Words:
-    """The words of an earlier guest whom the rules cannot tell from this one, else its own: most of 60 machines are alike."""
-    for other, said in spoken:
-        if other.is_like(world):
-            return said
-    said = words(world, emulator, wanted)
-    spoken.append((world, said))
-    return said
-
-
-def _report(world: World, emulator: Emulator, wanted: Wanted, machine: Machine, runs: Verdict, said: Words) -> Report:
+    said = {profile: words(world, case.emulator, case.wanted) for profile, world in worlds.items()}
+    world, own = worlds[NEWEST], worlds[case.profile]
     guest = world.guest
-    known = emulator.machines is not None and machine in emulator.machines and _works(world, emulator)
+    failures = tuple(dict.fromkeys(text for scope in (BINARY, ACCELERATED, guest.scope) for text in case.failures.get(scope, ())))
+    known = _works(world, case.emulator) and machine in (case.emulator.machines or ()) and bool(said[NEWEST].verdicts)
+    newest = document(world, case.emulator, machine, said[NEWEST]) if known and not failures else None
+    # libvirt knows fewer architectures than QEMU has
+    spoken = newest is not None and preferred(guest.target, case.profile)
+    answer = document(own, case.emulator, machine, said[case.profile]) if spoken else None
     return Report(
         identity=Identity(guest.emulator, guest.arch, guest.stable, guest.virttype),
         guest=runs,
-        verdicts=said.verdicts if known else (),
-        loaders=said.loaders,
-        version=emulator.version,
-        path=world.view.text(question("resolve", guest.emulator)) or guest.emulator,
+        verdicts=said[NEWEST].verdicts if known else (),
+        loaders=said[NEWEST].loaders,
+        version=case.emulator.version,
+        path=case.path,
         canonical=machine.name,
         deprecated=machine.deprecated,
-        host_features=said.host_features,
-        machine_types=_types(emulator) if wanted.machine_types else (),
-        notes=(*said.cpu.notes, *said.failures),
+        host_features=said[NEWEST].host_features,
+        machine_types=case.types,
+        notes=(*said[NEWEST].cpu.notes, *failures, *case.notes),
+        document=answer,
+        capabilities=newest if newest != answer else None,
     )
-
-
-def _documented(report: Report, world: World, said: Words, own: Document, newest: Document) -> Report:
-    """The report with libvirt's answer, where libvirt would give one; it knows fewer architectures than QEMU has."""
-    if not report.verdicts or said.failures:
-        return report
-    answer = own if preferred(world.guest.target, world.profile) else None
-    return replace(report, document=answer, capabilities=newest if newest != answer else None)
 
 
 def _selected(features: tuple[tuple[str, bool], ...], wanted: Wanted) -> tuple[tuple[str, bool], ...]:
@@ -108,11 +99,13 @@ def _types(emulator: Emulator) -> tuple[MachineType, ...]:
     return tuple(MachineType(one.name, one.alias or "", one.deprecated, one.cpu_max) for one in emulator.machines or ())
 
 
-def _failures(world: World) -> tuple[str, ...]:
-    """Why this guest's QEMU left questions unanswered, each reason once. Of such a QEMU libvirt would say nothing at all."""
-    mine = {(world.guest.emulator, scope) for scope in (BINARY, ACCELERATED, world.guest.scope)}
-    answers = (answer for one, answer in world.view.facts.items() if one.kind == "qmp" and one.args[:2] in mine)
-    return tuple(dict.fromkeys(answer.text for answer in answers if isinstance(answer, Refusal)))
+def _failures(view: View, emulator: str) -> Mapping[str, tuple[str, ...]]:
+    """Why an emulator left questions unanswered, by their scope, each reason once. Of such a QEMU libvirt says nothing at all."""
+    reasons: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for one, answer in view.facts.items():
+        if one.kind == "qmp" and one.args[0] == emulator and isinstance(answer, Refusal):
+            reasons[one.args[1]][answer.text] = None
+    return {scope: tuple(told) for scope, told in reasons.items()}
 
 
 def _works(world: World, emulator: Emulator) -> bool:
@@ -129,17 +122,22 @@ class Words:
     cpu: Processor
     host_features: tuple[tuple[str, bool], ...]
     loaders: tuple[tuple[str, bool], ...]
-    failures: tuple[str, ...]
 
 
 def words(world: World, emulator: Emulator, wanted: Wanted = _USUAL) -> Words:
     """The whole table over one guest."""
-    before, after = evaluate(OS_AND_MEMORY, world, world.profile), evaluate(AFTER_CPU, world, world.profile)
+    guest = world.guest
+    key = guest.virttype, guest.scope, guest.accelerated, world.profile, emulator.native, emulator.enabled
+    return world.kept("words", lambda: _words(world, emulator, wanted), key)
+
+
+def _words(world: World, emulator: Emulator, wanted: Wanted) -> Words:
+    before, after = (evaluate(rows, world, world.profile, world.kept) for rows in (OS_AND_MEMORY, AFTER_CPU))
     cpu = processor(world, emulator)
     elements: tuple[Element | Cpu, ...] = (*before.elements, cpu.section, *after.elements)
     more = evaluate(BEYOND, world, world.profile).verdicts if wanted.beyond else ()
     verdicts = (*before.verdicts, *cpu.verdicts, *after.verdicts, *(verdict for verdict in more if verdict.enum))
-    return Words(elements, verdicts, cpu, _selected(cpu.host_features, wanted), world.firmware.present(), _failures(world))
+    return Words(elements, verdicts, cpu, _selected(cpu.host_features, wanted), world.firmware.present())
 
 
 def document(world: World, emulator: Emulator, machine: Machine, said: Words) -> Document:

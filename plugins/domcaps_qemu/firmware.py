@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any
 
 from domcaps_exporter import Refusal, Truth, question
 from domcaps_exporter.rules import Version
@@ -112,7 +112,23 @@ def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern) + r"\Z")
 
 
-Descriptors: TypeAlias = tuple[tuple[Descriptor, ...], bool]
+class Descriptors:
+    """All descriptors of a host. `complete`: every folder and file could be read."""
+
+    def __init__(self, found: tuple[Descriptor, ...], complete: bool) -> None:
+        self.found, self.complete = found, complete
+        self._meant: dict[tuple[str, str, bool], tuple[Descriptor, ...]] = {}
+
+    def meant_for(self, arch: str, machine: str, profile: Version) -> tuple[Descriptor, ...]:
+        """Those for such a guest which that libvirt reads.
+
+        libvirt 12 no longer knows direct kernels as firmware, and refuses a store for variables without a template.
+        """
+        key = arch, machine, profile >= (12, 0)
+        if key not in self._meant:
+            read = (one for one in self.found if not key[2] or (one.device != "kernel" and one.variables is not None))
+            self._meant[key] = tuple(one for one in read if one.matches(arch, machine))
+        return self._meant[key]
 
 
 class Firmware:
@@ -120,8 +136,8 @@ class Firmware:
 
     def __init__(self, view: View, arch: str, machine: str, profile: Version, descriptors: Descriptors | None = None) -> None:
         self._view = view
-        found, self._complete = descriptors_of(view) if descriptors is None else descriptors
-        self.matching = tuple(one for one in found if one.matches(arch, machine) and _read_by(profile, one))
+        found = descriptors_of(view) if descriptors is None else descriptors
+        self.matching, self._complete = found.meant_for(arch, machine, profile), found.complete
 
     def offers(self, interface: str, *features: str) -> Truth:
         """Is there a descriptor of this interface with all these features?"""
@@ -172,13 +188,12 @@ class Firmware:
         return self._view.there(question("exists", path))
 
 
-def _read_by(profile: Version, one: Descriptor) -> bool:
-    """libvirt 12 no longer knows direct kernels as firmware, and refuses a store for variables without a template."""
-    return profile < (12, 0) or (one.device != "kernel" and one.variables is not None)
-
-
 def descriptors_of(view: View) -> Descriptors:
-    """All descriptors of a host in the order of their names, and whether every folder and file could be read."""
+    """All descriptors of a host in the order of their names; the very same while their files are."""
+    return view.memo("descriptors", lambda: _descriptors(view))
+
+
+def _descriptors(view: View) -> Descriptors:
     files: dict[str, str] = {}
     complete = True
     for folder in FOLDERS:
@@ -189,4 +204,4 @@ def descriptors_of(view: View) -> Descriptors:
     for file in {file for form in forms if isinstance(form, tuple) for one in form for file in one.files}:
         view.there(question("exists", file))  # which of them matter hangs on the machine: to look at all saves a round
     complete = complete and not any(form is None or (isinstance(form, Refusal) and form.why != "absent") for form in forms)
-    return tuple(one for form in forms if isinstance(form, tuple) for one in form), complete
+    return Descriptors(tuple(one for form in forms if isinstance(form, tuple) for one in form), complete)

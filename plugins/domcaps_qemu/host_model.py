@@ -53,7 +53,7 @@ class _Candidate:
     """A model of the map, and what must be added to it and taken from it to describe a processor."""
 
     model: MappedModel
-    features: tuple[CpuFeature, ...]
+    policies: tuple[tuple[str, str], ...]
 
     def cost(self) -> tuple[int, int]:
         """How far it is from the processor, altogether and by disabled features alone.
@@ -61,9 +61,9 @@ class _Candidate:
         libvirt lowers the bound of its counting loop at every disabled feature that it meets, so it overlooks as many entries at
         the end. Which model wins depends on that.
         """
-        enabled, disabled, penalty, position = len(self.features), 0, _PENALTY, 0
+        enabled, disabled, penalty, position = len(self.policies), 0, _PENALTY, 0
         while position < enabled:
-            if self.features[position].policy == "disable":
+            if self.policies[position][1] == "disable":
                 enabled -= 1
                 disabled += penalty
                 penalty += 1
@@ -139,7 +139,8 @@ def host_model_x86(
     if best is None:
         return None
     ignored = frozenset() if from_qemu else frozenset(name for since, names in _IGNORED if since <= profile for name in names)
-    features = (one for one in best.features if one.name not in ignored and (msrs or not cpu_map.is_msr(one.name)))
+    told = (one for one in best.policies if one[0] not in ignored and (msrs or not cpu_map.is_msr(one[0])))
+    features = (CpuFeature(name, policy) for name, policy in told)
     fallback = "forbid" if from_qemu else "allow"
     return HostModel(best.model.name, fallback, processor.vendor, features=_in_order(features, profile))
 
@@ -185,7 +186,7 @@ def _candidate(model: MappedModel, offer: Definition, processor: Processor, cpu_
     policies = dict.fromkeys(cpu_map.spell(more), "require")
     for name in (*cpu_map.spell(less), *model.removed):
         policies.setdefault(name, "disable")
-    return _Candidate(model, tuple(CpuFeature(name, policy) for name, policy in policies.items()))
+    return _Candidate(model, tuple(policies.items()))
 
 
 # ---- s390 and ppc64 ----------------------------------------------------------------------------------------------------------

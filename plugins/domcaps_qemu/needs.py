@@ -53,10 +53,10 @@ def machine(name: str, *patterns: str) -> Rule:
 
 
 x86: Rule = Need("arch:x86", lambda world: world.is_x86)
-x86_64: Rule = Need("arch:x86_64", lambda world: world.guest.arch == "x86_64")
+x86_64: Rule = Need("arch:x86_64", lambda world: world.arch_is("x86_64"))
 s390: Rule = Need("arch:s390", lambda world: world.is_s390)
 ppc64: Rule = Need("arch:ppc64", lambda world: world.is_ppc64)
-arm: Rule = Need("arch:arm", lambda world: world.guest.arch in ("aarch64", "armv7l", "armv6l"))
+arm: Rule = Need("arch:arm", lambda world: world.arch_is("aarch64", "armv7l", "armv6l"))
 
 I440FX = ("pc", "pc-0.*", "pc-1.*", "pc-i440fx-*", "rhel*")
 Q35 = ("q35", "pc-q35-*")
@@ -157,7 +157,7 @@ def _kvm_type(bit: int) -> Rule:
 
 
 kvm_tdx = _kvm_type(5)
-kvm: Rule = Need("kvm", lambda world: world.guest.virttype == "kvm")
+kvm: Rule = Need("kvm", lambda world: world.virttype == "kvm")
 
 VFIO = (iommu_groups, dev_vfio, qom("vfio-pci"))
 """What libvirt checks before it lists VFIO (virHostHasIOMMU, /dev/vfio/vfio, the device)."""
@@ -270,7 +270,7 @@ def _gic(number: int) -> Rule:
         offered = world.here(gics, "query-gic-capabilities")
         if offered is None:
             return None
-        virttype = world.guest.virttype
+        virttype = world.virttype
         return any(one == number and {"kvm": kernel, "qemu": emulated}.get(virttype, False) for one, kernel, emulated in offered)
 
     return Need(f"gic-v{number}", met)
@@ -284,10 +284,10 @@ def answered(query: str, device: str) -> Rule:
 
     def met(world: World) -> Truth:
         answer = world.here(reply, query)
-        if answer is None or answer.error is None:
-            return None if answer is None else True
         there = world.view.there(question("exists", device))
         mine = world.view.text(question("access", device, "rw", "")) == "yes"
+        if answer is None or answer.error is None:
+            return None if answer is None else True
         return False if there is False or mine else None
 
     return Need(f"qemu:{query}", met)

@@ -173,16 +173,18 @@ class Probe:
         return (*files, *(() if scope == BINARY else HOST_IDENTITY))
 
     def _begin(self, wanted: frozenset[Question]) -> Facts:
-        """Ask, and do not wait. Whether a second process will be needed is not certain yet."""
-        for key, asked in _by_process(wanted).items():
-            if key not in self._talks and key[1] == ACCELERATED:
+        """Ask, and do not wait; as many emulators as there are processors, for the others would only be in their way."""
+        processes = _by_process(wanted)
+        first = sorted({emulator for emulator, _ in processes})[: _crowd()]
+        for key, asked in processes.items():
+            if key not in self._talks and key[0] in first:
                 self._talk(key).say(asked)
         return {}
 
     def _converse(self, wanted: frozenset[Question]) -> Facts:
         """Ask the emulators, as many at the same time as there are processors. One that fails has an error for every answer."""
         processes = _by_process(wanted)
-        crowd = max(1, os.cpu_count() or 1)
+        crowd = _crowd()
         emulators = sorted({emulator for emulator, _ in processes})
         heard: dict[Question, Answer] = {}
         for first in range(0, len(emulators), crowd):
@@ -279,6 +281,11 @@ class Talk:
                 raise self.monitor.failure or ProbeError
         except ProbeError as failure:
             self.monitor.failure = failure
+
+
+def _crowd() -> int:
+    """How many emulators are asked at the same time."""
+    return os.cpu_count() or 1
 
 
 def _by_process(questions: Iterable[Question]) -> dict[tuple[str, str], list[Question]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from domcaps_exporter import Cpu, CpuMode, Question, Refusal, Truth, Unmet, UnreadableAnswer, Verdict, question
@@ -41,10 +41,9 @@ class Processor:
 
 def processor(world: World, emulator: Emulator) -> Processor:
     """The CPU of one guest."""
-    guest = replace(world.guest, machine="", stable="")
-    only = guest.virttype == "kvm" and world.machine_is(*PASSTHROUGH_ONLY)
-    key = ("processor", guest, world.profile, emulator.native, emulator.enabled, only)
-    return world.view.memo(key, lambda: _processor(world, emulator))
+    guest = world.guest
+    key = guest.virttype, guest.scope, guest.accelerated, world.profile, emulator.native, emulator.enabled
+    return world.kept("processor", lambda: _processor(world, emulator), key)
 
 
 def _processor(world: World, emulator: Emulator) -> Processor:

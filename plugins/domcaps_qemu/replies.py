@@ -8,7 +8,7 @@ error, a list is empty, and any other form None or empty.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -180,7 +180,7 @@ class Schema:
 
     def __init__(self, line: bytes) -> None:
         entities = {text(entity["name"]): entity for entity in entries(line)}
-        self._steps = {name: dict(_steps(entity)) for name, entity in entities.items()}
+        self._steps = {name: _steps(entity) for name, entity in entities.items()}
         self._elements = {name: text(one["element-type"]) for name, one in entities.items() if one["meta-type"] == "array"}
 
     def has(self, path: str) -> bool:
@@ -202,11 +202,18 @@ class Schema:
         return name
 
 
-def _steps(entity: Object) -> Iterator[tuple[str, str]]:
+def _steps(entity: Object) -> Mapping[str, str]:
     """The steps that a path can take from an entity, and where each leads (QEMU's qapi/introspect.json)."""
-    match entity["meta-type"]:
-        case "object":
-            yield from ((text(member["name"]), text(member["type"])) for member in objects(entity["members"]))
-            yield from ((f"+{text(one['case'])}", text(one["type"])) for one in objects(entity.get("variants", [])))
-        case "command":
-            yield from ((side, text(entity[side])) for side in ("arg-type", "ret-type"))
+    kind = entity["meta-type"]
+    if kind == "object":
+        members = {one["name"]: one["type"] for one in listing(entity["members"])}
+        variants = {f"+{text(one['case'])}": one["type"] for one in listing(entity.get("variants", []))}
+        return _strings({**members, **variants})
+    return _strings({side: entity[side] for side in ("arg-type", "ret-type")}) if kind == "command" else {}
+
+
+def _strings(steps: Mapping[Any, Any]) -> Mapping[str, str]:
+    """Every name and what it leads to are strings, as promised: looked at together, for there are thousands."""
+    if not {*map(type, steps), *map(type, steps.values())} <= {str}:
+        raise TypeError(f"{str(steps)[:60]!r} where strings were expected")
+    return steps

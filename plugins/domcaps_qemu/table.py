@@ -354,7 +354,7 @@ AFTER_CPU: tuple[Row, ...] = (
             "s390-pv",
             needs=(*s390_guest, ultravisor, prot_virt),
             besides=(kvm,),
-            printed=lambda world: world.is_s390 or world.profile >= (11, 4),
+            printed=lambda world: world.is_s390 or world.since(11, 4),
         ),
         element("ps2", needs=(prop("generic-pc-machine", "i8042"), ps2_machine), since=(10, 7)),
         element("tdx", needs=(x86_64, kvm, qom("tdx-guest"), kvm_tdx, secure_x86), besides=(tdx_enabled,), since=(11, 6)),

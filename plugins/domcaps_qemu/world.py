@@ -5,15 +5,15 @@ Every method is three-valued: True, False, or None where the facts do not say. W
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
 from domcaps_exporter import Question, Refusal, Truth, question
 from domcaps_exporter.qmp import command
 from domcaps_exporter.rules import Version
-from domcaps_exporter.view import View, any_known, presence_of
+from domcaps_exporter.view import Aspect, View, any_known, presence_of
 from domcaps_qemu.firmware import Descriptors, Firmware
 from domcaps_qemu.replies import Schema, names, options, strings
 
@@ -25,6 +25,11 @@ ACCELERATED = "kvm:tcg"
 """Scope of a question to a QEMU that may use KVM, and falls back to TCG: libvirt's first launch."""
 EMULATED = "tcg"
 """Scope of a question to a QEMU that must not use KVM: libvirt's second launch."""
+
+_FIRMWARE = ("firmware",)
+_VIRTTYPE = ("virttype",)
+_ACCELERATED = ("accelerated",)
+_MACHINE, _SINCE = "machine", "since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,9 @@ class World:
 
     def __init__(self, view: View, guest: Guest, profile: Version, descriptors: Descriptors | None = None) -> None:
         self.view, self.guest, self.profile = view, guest, profile
-        self.firmware = Firmware(view, guest.arch, guest.machine, profile, descriptors)
-        self._kind = replace(guest, machine="", stable="")
-        self._looked_at: dict[tuple[str, ...], bool] = {}
+        self._firmware = Firmware(view, guest.arch, guest.machine, profile, descriptors)
+        self._emulator = guest.emulator, guest.arch, guest.target
+        self._told: dict[Aspect, object] = {}
 
     # ---- QEMU's answers ----
 
@@ -110,7 +115,7 @@ class World:
         known = self.binary(strings, name)
         return None if known is None else any(one in known for one in words)
 
-    # ---- the guest ----
+    # ---- the guest, as rules see it ----
 
     @property
     def is_x86(self) -> bool:
@@ -128,24 +133,56 @@ class World:
     def is_ppc64(self) -> bool:
         return self.guest.target.startswith("ppc64")
 
+    def arch_is(self, *archs: str) -> bool:
+        """Is the guest of one of these architectures, in libvirt's names?"""
+        return self.guest.arch in archs
+
     def machine_is(self, *patterns: str) -> bool:
         """Is the canonical machine one of these? A pattern that ends in `*` is a prefix."""
-        machine = self.guest.machine
-        found = any(machine.startswith(one[:-1]) if one.endswith("*") else machine == one for one in patterns)
-        self._looked_at[patterns] = found
-        return found
+        return self.view.look((_MACHINE, *patterns), self._matches(patterns))
 
-    def is_like(self, other: World) -> bool:
-        """Would the rules say the same of the other guest, which differs by its machine at most?
+    @property
+    def virttype(self) -> str:
+        return self.view.look(_VIRTTYPE, self.guest.virttype)
 
-        Rules see a machine only by `machine_is` and by its firmware; so all that they have asked of this one is asked of the other.
+    @property
+    def accelerated(self) -> bool:
+        return self.view.look(_ACCELERATED, self.guest.accelerated)
+
+    @property
+    def firmware(self) -> Firmware:
+        """The firmware that is meant for this guest."""
+        self.view.look(_FIRMWARE, self._firmware.matching)
+        return self._firmware
+
+    def since(self, major: int, minor: int) -> bool:
+        """Is it at least this libvirt whose words are written?"""
+        return self.view.look((_SINCE, str(major), str(minor)), self.profile >= (major, minor))
+
+    def kept(self, name: str, make: Callable[[], T], *more: Hashable) -> T:
+        """`make()`, or what it was for a guest of the emulator that was the same wherever `make` looked. `more` is of the key.
+
+        Rules see no more of a guest than the above. So most of an emulator's 60 machines are alike, whatever the accelerator and
+        whichever libvirt's words are written.
         """
-        asked = tuple(self._looked_at.items())
-        return (
-            self._kind == other._kind
-            and self.firmware.matching == other.firmware.matching
-            and all(other.machine_is(*patterns) is found for patterns, found in asked)
-        )
+        return self.view.memo((name, *self._emulator, *more), make, self._tell)
+
+    def _tell(self, aspect: Aspect) -> object:
+        if aspect not in self._told:
+            self._told[aspect] = self._find(aspect)
+        return self._told[aspect]
+
+    def _find(self, aspect: Aspect) -> object:
+        kind, *words = aspect
+        if kind == _MACHINE:
+            return self._matches(words)
+        if kind == _SINCE:
+            return self.profile >= (int(words[0]), int(words[1]))
+        return self._firmware.matching if aspect == _FIRMWARE else getattr(self.guest, kind)
+
+    def _matches(self, patterns: Sequence[str]) -> bool:
+        machine = self.guest.machine
+        return any(machine.startswith(one[:-1]) if one.endswith("*") else machine == one for one in patterns)
 
     # ---- the host ----
 

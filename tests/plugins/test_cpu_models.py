@@ -26,18 +26,22 @@ MAP = CpuMap.parse(
 )
 
 
+def models_of(reply: list[dict[str, Any]], arch: str, cpu_map: CpuMap | None, profile: tuple[int, int]) -> tuple[CpuModel, ...]:
+    return custom_models(read_definitions(reply, arch, cpu_map, profile), arch, cpu_map, profile)
+
+
 def entry(name: str, *missing: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "unavailable-features": list(missing), **more}
 
 
 def test_libvirt_lists_what_its_map_knows_and_never_host() -> None:
     reply = [entry("Zen"), entry("Unheard"), entry("host"), entry("Anon")]
-    assert [model.name for model in custom_models(reply, "x86_64", MAP, PROFILE)] == ["Anon", "Zen"]
+    assert [model.name for model in models_of(reply, "x86_64", MAP, PROFILE)] == ["Anon", "Zen"]
 
 
 def test_before_blockers_models_came_in_qemus_order() -> None:
     reply = [entry("Zen", "one"), entry("Anon")]
-    assert custom_models(reply, "x86_64", MAP, OLD) == (
+    assert models_of(reply, "x86_64", MAP, OLD) == (
         CpuModel("Zen", "no", vendor="Acme"),
         CpuModel("Anon", "yes", vendor="unknown"),
     )
@@ -53,17 +57,17 @@ def test_before_blockers_models_came_in_qemus_order() -> None:
     ],
 )
 def test_a_model_is_usable_when_nothing_is_missing(answer: dict[str, Any], usable: str, blockers: tuple[str, ...]) -> None:
-    (model,) = custom_models([answer], "x86_64", MAP, PROFILE)
+    (model,) = models_of([answer], "x86_64", MAP, PROFILE)
     assert (model.usable, model.blockers) == (usable, blockers)
 
 
 def test_a_deprecated_model_says_so_and_others_say_nothing() -> None:
-    models = custom_models([entry("Anon", deprecated=True), entry("Zen", deprecated=False)], "x86_64", MAP, PROFILE)
+    models = models_of([entry("Anon", deprecated=True), entry("Zen", deprecated=False)], "x86_64", MAP, PROFILE)
     assert [model.deprecated for model in models] == ["yes", None]
 
 
 def test_a_short_name_says_which_version_it_means_as_the_map_has_it() -> None:
-    models = custom_models([entry("Zen", **{"alias-of": "Zen-v7"}), entry("Zen-v1")], "x86_64", MAP, PROFILE)
+    models = models_of([entry("Zen", **{"alias-of": "Zen-v7"}), entry("Zen-v1")], "x86_64", MAP, PROFILE)
     assert [model.canonical for model in models] == ["Zen-v1", None]
 
 
@@ -71,7 +75,7 @@ def test_a_short_name_says_which_version_it_means_as_the_map_has_it() -> None:
 
 
 def test_without_a_map_the_table_knows_models_and_makers() -> None:
-    models = custom_models([entry("EPYC-Rome"), entry("qemu64"), entry("Unheard")], "x86_64", None, PROFILE)
+    models = models_of([entry("EPYC-Rome"), entry("qemu64"), entry("Unheard")], "x86_64", None, PROFILE)
     assert [(model.name, model.vendor) for model in models] == [("EPYC-Rome", "AMD"), ("qemu64", "unknown")]
 
 
@@ -81,7 +85,7 @@ def test_without_a_map_a_name_is_an_alias_of_what_is_listed_too() -> None:
         entry("EPYC-v1"),
         entry("Icelake-Client", **{"alias-of": "Icelake-Client-v1"}),
     ]
-    assert [model.canonical for model in custom_models(reply, "x86_64", None, PROFILE)] == ["EPYC-v1", None, None]
+    assert [model.canonical for model in models_of(reply, "x86_64", None, PROFILE)] == ["EPYC-v1", None, None]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ def test_without_a_map_a_name_is_an_alias_of_what_is_listed_too() -> None:
 )
 def test_without_a_map_a_libvirt_lists_what_it_knew(profile: tuple[int, int], names: list[str]) -> None:
     reply = [entry("EPYC"), entry("EPYC-Genoa"), entry("EPYC-Turin")]
-    assert [model.name for model in custom_models(reply, "x86_64", None, profile)] == names
+    assert [model.name for model in models_of(reply, "x86_64", None, profile)] == names
 
 
 def test_the_table_has_as_many_models_as_the_libvirts_it_was_made_of() -> None:
@@ -103,26 +107,26 @@ def test_the_table_has_as_many_models_as_the_libvirts_it_was_made_of() -> None:
 
 def test_power_models_get_libvirts_spelling_and_others_are_left_out() -> None:
     reply = [{"name": "power9"}, {"name": "970fx"}, {"name": "powerpc_E5500"}]
-    models = custom_models(reply, "ppc64le", None, PROFILE)
+    models = models_of(reply, "ppc64le", None, PROFILE)
     assert [(model.name, model.vendor) for model in models] == [("POWER9", "IBM"), ("POWERPC_e5500", "Freescale")]
 
 
 @pytest.mark.parametrize(("profile", "vendor"), [(OLD, "unknown"), (PROFILE, "IBM")])
 def test_newer_libvirts_know_who_makes_s390(profile: tuple[int, int], vendor: str) -> None:
     reply = [entry("z14"), entry("gen15a"), entry("qemu")]
-    models = {model.name: model.vendor for model in custom_models(reply, "s390x", None, profile)}
+    models = {model.name: model.vendor for model in models_of(reply, "s390x", None, profile)}
     assert models == {"z14": vendor, "gen15a": vendor, "qemu": "unknown"}
 
 
 @pytest.mark.parametrize("arch", ["aarch64", "armv7l", "riscv64", "loongarch64"])
 def test_where_libvirt_has_no_list_it_takes_every_model(arch: str) -> None:
-    models = custom_models([{"name": "b"}, {"name": "host"}, {"name": "a"}], arch, None, PROFILE)
+    models = models_of([{"name": "b"}, {"name": "host"}, {"name": "a"}], arch, None, PROFILE)
     assert [(model.name, model.usable) for model in models] == [("a", "unknown"), ("b", "unknown")]
 
 
 @pytest.mark.parametrize("arch", ["ppc", "sparc", "m68k", "riscv32", "mips64el"])
 def test_an_architecture_without_a_cpu_driver_has_no_models(arch: str) -> None:
-    assert custom_models([{"name": "a"}], arch, None, PROFILE) == ()
+    assert models_of([{"name": "a"}], arch, None, PROFILE) == ()
 
 
 # ---- spelling ----------------------------------------------------------------------------------------------------------------
