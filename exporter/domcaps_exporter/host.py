@@ -33,6 +33,7 @@ class RealHost:
     def __init__(self, deadline: float, paths: Paths, store: Store) -> None:
         files = Files(paths)
         self._deadline, self._paths, self._store = deadline, paths, store
+        self._told: dict[Question, Answer] = {}
         self._kinds: dict[str, Callable[..., Answer]] = {
             "read": files.read,
             "list": files.entries,
@@ -63,6 +64,10 @@ class RealHost:
         Raises:
             ProbeTimeout: the deadline is over.
         """
+        told = self._told[question] = self._answer(question)
+        return told
+
+    def _answer(self, question: Question) -> Answer:
         self._keep_deadline()
         answer = self._kinds.get(question.kind)
         if answer is None:
@@ -91,7 +96,12 @@ class RealHost:
     ) -> Facts:
         """As `model.Host.remember`; see `memory.Store`."""
         self._keep_deadline()
-        return self._store.remember(questions, identity, ask, self.ask)
+        return self._store.remember(questions, identity, ask, self.ask, self._lately)
+
+    def _lately(self, question: Question) -> Answer:
+        """What it was answered in this probe, which asks the host much that its memory asks too."""
+        told = self._told.get(question)
+        return self.ask(question) if told is None else told
 
     def _keep_deadline(self) -> None:
         if time.monotonic() >= self._deadline:
@@ -124,10 +134,10 @@ def which(name: str) -> Answer:
     if not name or "/" in name:
         raise ValueError("a program's name, without a folder, is looked for")
     paths = [f"{folder or '.'}/{name}" for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)]
-    for path in paths:
+    there = [path for path in paths if os.access(path, os.F_OK, effective_ids=True)]
+    for path in there:
         if os.access(path, os.X_OK, effective_ids=True) and stat.S_ISREG(os.stat(path).st_mode):
             return os.fsencode(path)
-    there = [path for path in paths if os.access(path, os.F_OK, effective_ids=True)]
     return DENIED if any(_is_others(os.stat(path)) for path in there) else ABSENT
 
 

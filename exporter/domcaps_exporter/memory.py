@@ -36,11 +36,15 @@ class Store:
         identity: Callable[[Question], tuple[Question, ...]],
         ask: Callable[[frozenset[Question]], Facts],
         host: Callable[[Question], Answer],
+        lately: Callable[[Question], Answer] | None = None,
     ) -> Facts:
-        """As `Host.remember`; `host` answers what `identity` names."""
-        known = self._standing(questions, host)
+        """As `Host.remember`; `host` answers what `identity` names, now.
+
+        `lately` may answer it as it was at any time in this probe, which is soon enough before `ask`, not after it.
+        """
+        known = self._standing(questions, lately or host)
         wanted = questions - known.keys()
-        return known | self._learnt(wanted, identity, ask, host) if wanted else known
+        return known | self._learnt(wanted, identity, ask, host, lately or host) if wanted else known
 
     def _standing(self, questions: frozenset[Question], host: Callable[[Question], Answer]) -> dict[Question, Answer]:
         once = cache(host)
@@ -59,8 +63,9 @@ class Store:
         identity: Callable[[Question], tuple[Question, ...]],
         ask: Callable[[frozenset[Question]], Facts],
         host: Callable[[Question], Answer],
+        lately: Callable[[Question], Answer],
     ) -> dict[Question, Answer]:
-        earlier = cache(host)
+        earlier = cache(lately)
         before = {question: {named: earlier(named) for named in identity(question)} for question in wanted}
         answers = ask(wanted)
         once = cache(host)

@@ -52,10 +52,11 @@ _PARAMETERS = {
 }
 """The parameters of KVM's modules that change what a guest can have."""
 
+PROCESSOR = (question("uname"), question("cpu"), question("read", "/sys/devices/system/cpu/cpu0/microcode/version"))
+"""What tells one processor, and what its microcode makes of it, from another."""
+
 HOST_IDENTITY = (
-    question("uname"),
-    question("cpu"),
-    question("read", "/sys/devices/system/cpu/cpu0/microcode/version"),
+    *PROCESSOR,
     question("access", "/dev/kvm", "rw", ""),
     question("kvm", "create"),
     *(question("stat", f"/dev/{device}") for device in ("kvm", "sev", "sgx_vepc", "sgx_provision")),
@@ -165,6 +166,8 @@ class Probe:
             found = tuple(question("which", name) for name in SWTPM)
             paths = (self._host.ask(one) for one in found)
             return (*found, *(question("program", os.fsdecode(path)) for path in paths if isinstance(path, bytes)))
+        if asked.kind == "cpuid":
+            return PROCESSOR
         if asked.kind == "read":
             return MAP_IDENTITY if asked.args[0].startswith(MAP_FOLDER) else (question("stat", *asked.args),)
         emulator, scope, _ = asked.args
@@ -318,5 +321,6 @@ def argv(emulator: str, accelerator: str, monitor: int) -> tuple[str, ...]:
 
 
 def _is_dear(asked: Question) -> bool:
-    """Is it worth remembering: what programs say, the many files of libvirt's CPU map, and the kernel's long lists."""
-    return asked.kind in ("qmp", "run") or (asked.kind == "read" and asked.args[0].startswith((MAP_FOLDER, INSTALLED_MODULES)))
+    """Is it worth remembering: what programs and the processor say, libvirt's CPU map with its many files, the kernel's long lists."""
+    long = asked.kind == "read" and asked.args[0].startswith((MAP_FOLDER, INSTALLED_MODULES))
+    return long or asked.kind in ("qmp", "run", "cpuid")

@@ -14,7 +14,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from tests.bench.libvirt import cold_and_warm
 from domcaps_exporter import Answer, Driver, Facts, Question, question
 from domcaps_exporter.exposition import OPENMETRICS
 from domcaps_exporter.host import Paths, RealHost, Store
-from domcaps_exporter.model import Child
 from domcaps_exporter.probing import Watch
 from domcaps_exporter.qmp import Monitor, exchange
 from domcaps_exporter.service import Service
@@ -58,29 +56,15 @@ def _cpu() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-class ChangingHost:
+class ChangingHost(RealHost):
     """A host on which one file comes and goes: `changed` answers otherwise. Everything else is the real one."""
 
-    def __init__(self, host: RealHost, store: Store, changed: dict[Question, Answer]) -> None:
-        self._host, self._store, self._changed = host, store, changed
-
-    @property
-    def deadline(self) -> float:
-        return self._host.deadline
+    def __init__(self, deadline: float, store: Store, changed: dict[Question, Answer]) -> None:
+        super().__init__(deadline, Paths(), store)
+        self._changed = changed
 
     def ask(self, question: Question) -> Answer:
-        return self._changed[question] if question in self._changed else self._host.ask(question)
-
-    def launch(self, argv: tuple[str, ...], pass_fds: tuple[int, ...]) -> AbstractContextManager[Child]:
-        return self._host.launch(argv, pass_fds)
-
-    def remember(
-        self,
-        questions: frozenset[Question],
-        identity: Callable[[Question], tuple[Question, ...]],
-        ask: Callable[[frozenset[Question]], Facts],
-    ) -> Facts:
-        return self._store.remember(questions, identity, ask, self.ask)
+        return self._changed[question] if question in self._changed else super().ask(question)
 
 
 class Exporter:
@@ -94,7 +78,7 @@ class Exporter:
         self._service = Service([watch], (), series_limit=100_000)
 
     def _host(self, deadline: float) -> ChangingHost:
-        return ChangingHost(RealHost(deadline, Paths(), self._store), self._store, self._changed)
+        return ChangingHost(deadline, self._store, self._changed)
 
     def scrape(self) -> bytes:
         outcomes = self._loop.run_until_complete(self._service.scrape(TIMEOUT))
