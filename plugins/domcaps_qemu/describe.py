@@ -18,7 +18,7 @@ from domcaps_exporter.view import View
 from domcaps_qemu.beyond import BEYOND
 from domcaps_qemu.emulators import Emulator, emulators, host_arch
 from domcaps_qemu.firmware import descriptors_of
-from domcaps_qemu.guests import guests, unknown_user
+from domcaps_qemu.guests import guests, may_open_kvm, unknown_user
 from domcaps_qemu.machines import Machine, preferred
 from domcaps_qemu.processor import SECURITY_AND_MIGRATION, Processor, processor
 from domcaps_qemu.settings import Wanted
@@ -46,6 +46,7 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     host = host_arch(view) or ""
     profile = wanted.profile or installed(view, host) or NEWEST
     descriptors = descriptors_of(view)
+    may_open_kvm(view, "")  # asked before any emulator is: it tells how many processes will be needed
     for emulator in emulators(view, wanted):
         case = _case(view, emulator, wanted, profile)
         for guest, machine, verdict in guests(view, emulator, wanted, host, profile):
@@ -65,14 +66,14 @@ def _case(view: View, emulator: Emulator, wanted: Wanted, profile: Version) -> _
 def _described(worlds: Mapping[Version, World], case: _Case, machine: Machine, runs: Verdict) -> Report:
     """The truth in the newest libvirt's words, and the answer of the libvirt whose XML is written."""
     said = {profile: words(world, case.emulator, case.wanted) for profile, world in worlds.items()}
-    world, own = worlds[NEWEST], worlds[case.profile]
+    world = worlds[NEWEST]
     guest = world.guest
     failures = tuple(dict.fromkeys(text for scope in (BINARY, ACCELERATED, guest.scope) for text in case.failures.get(scope, ())))
+    documents = {profile: document(one, case.emulator, machine, said[profile]) for profile, one in worlds.items()}
     known = _works(world, case.emulator) and machine in (case.emulator.machines or ()) and bool(said[NEWEST].verdicts)
-    newest = document(world, case.emulator, machine, said[NEWEST]) if known and not failures else None
+    newest = documents[NEWEST] if known and not failures else None
     # libvirt knows fewer architectures than QEMU has
-    spoken = newest is not None and preferred(guest.target, case.profile)
-    answer = document(own, case.emulator, machine, said[case.profile]) if spoken else None
+    answer = documents[case.profile] if newest is not None and preferred(guest.target, case.profile) else None
     return Report(
         identity=Identity(guest.emulator, guest.arch, guest.stable, guest.virttype),
         guest=runs,

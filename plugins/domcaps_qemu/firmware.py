@@ -137,7 +137,7 @@ class Firmware:
     def __init__(self, view: View, arch: str, machine: str, profile: Version, descriptors: Descriptors | None = None) -> None:
         self._view = view
         found = descriptors_of(view) if descriptors is None else descriptors
-        self.matching, self._complete = found.meant_for(arch, machine, profile), found.complete
+        self.matching, self.complete = found.meant_for(arch, machine, profile), found.complete
 
     def offers(self, interface: str, *features: str) -> Truth:
         """Is there a descriptor of this interface with all these features?"""
@@ -182,7 +182,7 @@ class Firmware:
         return self._decided([all_known([self._there(file) for file in one.files]) for one in matching]) if matching else None
 
     def _decided(self, judged: list[Truth]) -> Truth:
-        return any_known(judged if self._complete else [*judged, None])
+        return any_known(judged if self.complete else [*judged, None])
 
     def _there(self, path: str) -> Truth:
         return self._view.there(question("exists", path))

@@ -90,7 +90,7 @@ def _machines(emulator: Emulator, wanted: Wanted, arch: str, profile: Version) -
 
 def _virttypes(view: View, emulator: Emulator, kvm: Verdict) -> tuple[str, ...]:
     """KVM, and TCG where KVM does not work (while QEMU has not said: where it has no access to /dev/kvm)."""
-    works = _may_open_kvm(view, "") if emulator.enabled is None and emulator.machines is None else kvm.supported
+    works = may_open_kvm(view, "") if emulator.enabled is None and emulator.machines is None else kvm.supported
     return ("kvm",) if emulator.native and (works is True or not emulator.there) else ("kvm", "qemu")
 
 
@@ -101,14 +101,15 @@ def _scope(view: View, emulator: Emulator, virttype: str) -> str:
     """
     if virttype == "kvm" or not emulator.native:
         return ACCELERATED
-    expected = emulator.enabled if emulator.enabled is not None else _may_open_kvm(view, "")
+    expected = emulator.enabled if emulator.enabled is not None else may_open_kvm(view, "")
     return EMULATED if expected is True else ACCELERATED
 
 
 # ---- can it run? -------------------------------------------------------------------------------------------------------------
 
 
-def _may_open_kvm(view: View, user: str) -> Truth:
+def may_open_kvm(view: View, user: str) -> Truth:
+    """May this user open /dev/kvm? An empty one is the exporter's own."""
     answer = view.answer(question("access", "/dev/kvm", "rw", user))
     return answer.strip() == b"yes" if isinstance(answer, bytes) else False if answer == Refusal("absent") else None
 
@@ -117,7 +118,7 @@ def _kvm_works(view: View, emulator: Emulator) -> Truth:
     """What QEMU says tells something only where it could open /dev/kvm: a container may forbid what the file's mode allows."""
     opened = view.answer(question("kvm", "66"))
     forbidden = isinstance(opened, Refusal) and opened.why == "denied"
-    told = emulator.enabled is True or (_may_open_kvm(view, "") is True and not forbidden)
+    told = emulator.enabled is True or (may_open_kvm(view, "") is True and not forbidden)
     return emulator.enabled if told else None
 
 
@@ -128,7 +129,7 @@ def _runs(view: View, emulator: Emulator, wanted: Wanted, virttype: str) -> Verd
     user = guest_user(view, wanted)
     device: Need[Emulator] = Need("dev-kvm", lambda _: there)
     works: Need[Emulator] = Need("qemu-kvm", lambda one: _kvm_works(view, one))
-    access: Need[Emulator] = Need("kvm-access", lambda _: _may_open_kvm(view, user) if there is not False else None)
+    access: Need[Emulator] = Need("kvm-access", lambda _: may_open_kvm(view, user) if there is not False else None)
     return _verdict(value("", device, works, besides=(access,)), emulator)
 
 

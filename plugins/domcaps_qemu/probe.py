@@ -321,6 +321,6 @@ def argv(emulator: str, accelerator: str, monitor: int) -> tuple[str, ...]:
 
 
 def _is_dear(asked: Question) -> bool:
-    """Is it worth remembering: what programs and the processor say, libvirt's CPU map with its many files, the kernel's long lists."""
+    """Is it worth remembering: what programs and the processor say, the files of libvirt's CPU map, and the kernel's long lists."""
     long = asked.kind == "read" and asked.args[0].startswith((MAP_FOLDER, INSTALLED_MODULES))
     return long or asked.kind in ("qmp", "run", "cpuid")

@@ -152,7 +152,7 @@ class World:
     @property
     def firmware(self) -> Firmware:
         """The firmware that is meant for this guest."""
-        self.view.look(_FIRMWARE, self._firmware.matching)
+        self.view.look(_FIRMWARE, self._tell(_FIRMWARE))
         return self._firmware
 
     def since(self, major: int, minor: int) -> bool:
@@ -178,7 +178,8 @@ class World:
             return self._matches(words)
         if kind == _SINCE:
             return self.profile >= (int(words[0]), int(words[1]))
-        return self._firmware.matching if aspect == _FIRMWARE else getattr(self.guest, kind)
+        firmware = self._firmware
+        return (firmware.matching, firmware.complete) if aspect == _FIRMWARE else getattr(self.guest, kind)
 
     def _matches(self, patterns: Sequence[str]) -> bool:
         machine = self.guest.machine

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from tests.plugins import corpus, standins
 from domcaps_exporter import Answer, Facts, Question, Refusal, Report, UnreadableAnswer, document
 from domcaps_exporter.model import Truth
 from domcaps_exporter.rules import ElementRow, EnumRow
-from domcaps_exporter.view import Parsed, gather
+from domcaps_exporter.view import Parsed, View, gather
 from domcaps_qemu.describe import reports
 from domcaps_qemu.probe import Qemu
-from domcaps_qemu.settings import Wanted
+from domcaps_qemu.settings import ALL, Wanted
 from domcaps_qemu.table import AFTER_CPU, OS_AND_MEMORY
 from domcaps_qemu.world import BINARY, World
 
@@ -38,10 +39,21 @@ class Recording:
     def __init__(self, qemu: Qemu, facts: Facts) -> None:
         self.qemu, self.facts = qemu, facts
 
+        self._parsed = Parsed()
+
     def described(self, changes: Mapping[Question, Answer | None]) -> list[Report]:
         """The reports where these answers are others, or missing."""
+        return list(self.qemu.describe(self._changed(changes)))
+
+    def machines(self, changes: Mapping[Question, Answer | None], *names: str, anew: bool) -> dict[tuple[str, str], Report]:
+        """The same for these machines (with KVM and without), by what was made of all earlier changes, or from nothing."""
+        wanted = replace(self.qemu.wanted, machines={"": names}, profile=(9, 0))
+        view = View(self._changed(changes), Parsed() if anew else self._parsed)
+        return {(report.canonical, report.identity.virttype): report for report in reports(view, wanted)}
+
+    def _changed(self, changes: Mapping[Question, Answer | None]) -> Facts:
         changed = {**self.facts, **{one: answer for one, answer in changes.items() if answer is not None}}
-        return list(self.qemu.describe({one: answer for one, answer in changed.items() if changes.get(one, b"") is not None}))
+        return {one: answer for one, answer in changed.items() if changes.get(one, b"") is not None}
 
 
 @cache
@@ -227,6 +239,22 @@ def test_an_emulator_that_left_a_question_unanswered_has_no_document_but_a_reaso
         told = recording.described({left: Refusal("error", "it hung up")})
         assert any(one.document is not None for one in recording.described({}))
         assert all(one.document is None and "it hung up" in one.notes for one in told)
+
+
+# ---- what is kept ------------------------------------------------------------------------------------------------------------
+
+
+@few
+@given(st.data(), losses((None, Refusal("denied"), Refusal("absent"), ERROR)))
+def test_what_is_kept_of_other_machines_and_other_answers_is_what_would_be_said_anew(
+    data: st.DataObject, change: tuple[Recording, dict[Question, Answer | None]]
+) -> None:
+    recording, changed = change
+    assume(all(one.kind == "qmp" or answer != ERROR for one, answer in changed.items()))
+    kept = recording.machines(changed, ALL, anew=False)
+    assume(kept)
+    machine, virttype = data.draw(st.sampled_from(sorted(kept)))
+    assert recording.machines(changed, machine, anew=True)[machine, virttype] == kept[machine, virttype]
 
 
 # ---- a later QEMU ------------------------------------------------------------------------------------------------------------
