@@ -10,7 +10,7 @@ import json
 import selectors
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from domcaps_exporter.errors import ProbeError, ProbeRefused, ProbeTimeout, UnreadableAnswer
 
@@ -123,9 +123,15 @@ class Monitor:
             self.fail(UnreadableAnswer(f"{self.emulator}: more QMP replies than commands"))
 
 
-def exchange(monitors: Iterable[Monitor], deadline: float) -> None:
+def exchange(monitors: Sequence[Monitor], deadline: float) -> None:
     """Send and listen until every monitor has all its replies, or failed; at the deadline those that still wait have failed."""
-    while busy := [monitor for monitor in monitors if monitor.waiting]:
+    exchange_first([monitors], deadline)
+
+
+def exchange_first(groups: Sequence[Sequence[Monitor]], deadline: float) -> None:
+    """The same until all monitors of one of these groups have theirs, or failed."""
+    while all(any(monitor.waiting for monitor in group) for group in groups):
+        busy = [monitor for group in groups for monitor in group if monitor.waiting]
         left = deadline - time.monotonic()
         if left <= 0:
             for monitor in busy:

@@ -7,8 +7,9 @@ where an answer is still missing, and no question hides behind another that need
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Verdict, question
 from domcaps_exporter.libvirt import NEWEST, installed
@@ -28,16 +29,20 @@ from domcaps_qemu.world import ACCELERATED, BINARY, World
 _USUAL = Wanted()
 
 
+Failures: TypeAlias = Mapping[tuple[str, str], Iterable[str]]
+"""Why questions were left unanswered, by emulator and scope."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What all guests of one emulator have in common. `failures`: why it left questions unanswered, by their scope."""
+    """What all guests of one emulator have in common."""
 
     emulator: Emulator
     wanted: Wanted
     profile: Version
     path: str
     types: tuple[MachineType, ...]
-    failures: Mapping[str, tuple[str, ...]]
+    failures: Failures
     notes: tuple[str, ...]
 
 
@@ -47,8 +52,9 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     profile = wanted.profile or installed(view, host) or NEWEST
     descriptors = descriptors_of(view)
     may_open_kvm(view, "")  # asked before any emulator is: it tells how many processes will be needed
+    failures = _failures(view)
     for emulator in emulators(view, wanted):
-        case = _case(view, emulator, wanted, profile)
+        case = _case(view, emulator, wanted, profile, failures)
         for guest, machine, verdict in guests(view, emulator, wanted, host, profile):
             if emulator.there:
                 worlds = {words: World(view, guest, words, descriptors) for words in {profile, NEWEST}}
@@ -57,10 +63,10 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
                 yield Report(Identity(guest.emulator, guest.arch, guest.stable, guest.virttype), verdict, path=guest.emulator)
 
 
-def _case(view: View, emulator: Emulator, wanted: Wanted, profile: Version) -> _Case:
+def _case(view: View, emulator: Emulator, wanted: Wanted, profile: Version, failures: Failures) -> _Case:
     path = view.text(question("resolve", emulator.path)) or emulator.path
     types = _types(emulator) if wanted.machine_types else ()
-    return _Case(emulator, wanted, profile, path, types, _failures(view, emulator.path), unknown_user(view, wanted))
+    return _Case(emulator, wanted, profile, path, types, failures, unknown_user(view, wanted))
 
 
 def _described(worlds: Mapping[Version, World], case: _Case, machine: Machine, runs: Verdict) -> Report:
@@ -68,7 +74,8 @@ def _described(worlds: Mapping[Version, World], case: _Case, machine: Machine, r
     said = {profile: words(world, case.emulator, case.wanted) for profile, world in worlds.items()}
     world = worlds[NEWEST]
     guest = world.guest
-    failures = tuple(dict.fromkeys(text for scope in (BINARY, ACCELERATED, guest.scope) for text in case.failures.get(scope, ())))
+    asked = ((guest.emulator, scope) for scope in (BINARY, ACCELERATED, guest.scope))
+    failures = tuple(dict.fromkeys(text for one in asked for text in case.failures.get(one, ())))
     documents = {profile: document(one, case.emulator, machine, said[profile]) for profile, one in worlds.items()}
     known = _works(world, case.emulator) and machine in (case.emulator.machines or ()) and bool(said[NEWEST].verdicts)
     newest = documents[NEWEST] if known and not failures else None
@@ -100,13 +107,13 @@ def _types(emulator: Emulator) -> tuple[MachineType, ...]:
     return tuple(MachineType(one.name, one.alias or "", one.deprecated, one.cpu_max) for one in emulator.machines or ())
 
 
-def _failures(view: View, emulator: str) -> Mapping[str, tuple[str, ...]]:
-    """Why an emulator left questions unanswered, by their scope, each reason once. Of such a QEMU libvirt says nothing at all."""
-    reasons: defaultdict[str, dict[str, None]] = defaultdict(dict)
+def _failures(view: View) -> Failures:
+    """Why emulators left questions unanswered, each reason once. Of such a QEMU libvirt says nothing at all."""
+    reasons: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for one, answer in view.facts.items():
-        if one.kind == "qmp" and one.args[0] == emulator and isinstance(answer, Refusal):
-            reasons[one.args[1]][answer.text] = None
-    return {scope: tuple(told) for scope, told in reasons.items()}
+        if isinstance(answer, Refusal) and one.kind == "qmp":
+            reasons[one.args[0], one.args[1]][answer.text] = None
+    return reasons
 
 
 def _works(world: World, emulator: Emulator) -> bool:

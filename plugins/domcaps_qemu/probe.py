@@ -28,7 +28,7 @@ from domcaps_exporter import (
     question,
 )
 from domcaps_exporter.model import Child
-from domcaps_exporter.qmp import Monitor, exchange
+from domcaps_exporter.qmp import Monitor, exchange_first
 from domcaps_exporter.view import Parsed, View, gather
 from domcaps_qemu.describe import reports
 from domcaps_qemu.needs import MODULES as INSTALLED_MODULES
@@ -185,16 +185,18 @@ class Probe:
         return {}
 
     def _converse(self, wanted: frozenset[Question]) -> Facts:
-        """Ask the emulators, as many at the same time as there are processors. One that fails has an error for every answer."""
+        """Listen until one emulator has told all, and bring that: it is understood while the others think.
+
+        As many emulators are asked at the same time as there are processors. One that fails has an error for every answer.
+        """
         processes = _by_process(wanted)
-        crowd = _crowd()
-        emulators = sorted({emulator for emulator, _ in processes})
-        heard: dict[Question, Answer] = {}
-        for first in range(0, len(emulators), crowd):
-            turn = {key: asked for key, asked in processes.items() if key[0] in emulators[first : first + crowd]}
-            heard |= self._hear(turn)
-            if len(emulators) > crowd:
-                self._end(list(turn))
+        started = {emulator for emulator, _ in self._talks}
+        emulators = sorted({emulator for emulator, _ in processes}, key=lambda emulator: (emulator not in started, emulator))
+        turn = emulators[: _crowd()]
+        heard = self._hear({key: asked for key, asked in processes.items() if key[0] in turn})
+        if len(emulators) > len(turn):
+            left = {one.args[0] for one in wanted - heard.keys()}
+            self._end([key for key in self._talks if key[0] not in left])
         return heard
 
     def _hear(self, processes: Mapping[tuple[str, str], Sequence[Question]]) -> dict[Question, Answer]:
@@ -202,11 +204,15 @@ class Probe:
             if key in self._talks and self._talks[key].ground != self._ground(key):
                 self._end([key])  # something changed since it was started: what it says is of yesterday
             self._talk(key).say(asked)
-        exchange([self._talks[key].monitor for key in processes], self._patience())
+        groups: defaultdict[str, list[Monitor]] = defaultdict(list)
+        for key in processes:
+            groups[key[0]].append(self._talks[key].monitor)
+        exchange_first(list(groups.values()), self._patience())
         heard: dict[Question, Answer] = {}
         for key, asked in processes.items():
-            heard |= self._talks[key].hear(asked)
-            self._executables[key[0]] = self._talks[key].executable or key[0]
+            if not self._talks[key].monitor.waiting:
+                heard |= self._talks[key].hear(asked)
+                self._executables[key[0]] = self._talks[key].executable or key[0]
         return heard
 
     def _talk(self, key: tuple[str, str]) -> Talk:
