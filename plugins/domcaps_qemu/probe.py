@@ -224,9 +224,12 @@ class Probe:
         return tuple(self._host.ask(one) for one in self._identity(question("qmp", *key, "")))
 
     def _end(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Let them quit, all at the same time, and see that they are gone."""
         with ExitStack() as ending:
             for key in keys:
-                ending.callback(self._talks.pop(key).end)
+                talk = self._talks.pop(key)
+                talk.leave()
+                ending.callback(talk.end)
 
     def _patience(self) -> float:
         """Until when to listen: half of the time that is left. An emulator that hangs must not take the others' time as well."""
@@ -277,10 +280,13 @@ class Talk:
         self._asked = []
         return {one: self._heard[one] for one in questions}
 
-    def end(self) -> None:
-        """Let it quit, and see that it is gone."""
+    def leave(self) -> None:
+        """Let it quit."""
         self.monitor.say(["quit"])
         self.monitor.send()
+
+    def end(self) -> None:
+        """See that it is gone."""
         self._running.close()
 
     def _note_last_words(self) -> None:

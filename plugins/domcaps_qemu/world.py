@@ -5,9 +5,9 @@ Every method is three-valued: True, False, or None where the facts do not say. W
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeVar
 
 from domcaps_exporter import Question, Refusal, Truth, question
@@ -53,6 +53,11 @@ class Guest:
 @cache
 def _properties(emulator: str, typename: str) -> Question:
     return question("qmp", emulator, BINARY, command("qom-list-properties", typename=typename))
+
+
+@lru_cache(maxsize=8192)
+def _matches(machine: str, patterns: tuple[str, ...]) -> bool:
+    return any(machine.startswith(one[:-1]) if one.endswith("*") else machine == one for one in patterns)
 
 
 class World:
@@ -139,7 +144,7 @@ class World:
 
     def machine_is(self, *patterns: str) -> bool:
         """Is the canonical machine one of these? A pattern that ends in `*` is a prefix."""
-        return self.view.look((_MACHINE, *patterns), self._matches(patterns))
+        return self.view.look((_MACHINE, *patterns), _matches(self.guest.machine, patterns))
 
     @property
     def virttype(self) -> str:
@@ -175,15 +180,11 @@ class World:
     def _find(self, aspect: Aspect) -> object:
         kind, *words = aspect
         if kind == _MACHINE:
-            return self._matches(words)
+            return _matches(self.guest.machine, tuple(words))
         if kind == _SINCE:
             return self.profile >= (int(words[0]), int(words[1]))
         firmware = self._firmware
         return (firmware.matching, firmware.complete) if aspect == _FIRMWARE else getattr(self.guest, kind)
-
-    def _matches(self, patterns: Sequence[str]) -> bool:
-        machine = self.guest.machine
-        return any(machine.startswith(one[:-1]) if one.endswith("*") else machine == one for one in patterns)
 
     # ---- the host ----
 
