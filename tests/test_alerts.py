@@ -95,7 +95,7 @@ def test_each_kind_of_loss_has_its_own_alert_and_only_that(promtool: Promtool) -
 
 
 def test_the_summary_names_the_host_what_it_lost_and_every_reason(promtool: Promtool, tmp_path: Path) -> None:
-    hosts = {f"host-{thing}": thing for thing in EXPECTED if thing not in ("kvm-access", "vfio", "vfio-nodes")}
+    hosts = {f"host-{thing}": thing for thing in EXPECTED if thing in SUMMARIES}
     lost = [without(thing, host) for host, thing in hosts.items()] + [without("vfio", "host-iommu")]
     series = history(Fleet(dict.fromkeys(hosts, World()), {}, tuple(lost)), BEGIN + WAIT, read_by(RULES))
     checks = [_named(host, SUMMARIES[thing]) for host, thing in hosts.items()]
@@ -227,6 +227,21 @@ def test_an_exporter_upgrade_that_knows_more_values_gives_no_alert(promtool: Pro
     begins = tuple(Event(0, f"host-{number}", begin) for number in range(3))
     some = tuple(Event(HOUR, f"host-{number}", upgrade) for number in range(2))
     promtool.expects(fleet(*begins, *some, group="rack"), {HOUR: SILENCE, HOUR + SELDOM: SILENCE, 3 * HOUR: SILENCE}, SELDOM)
+
+
+def stricter(host: Any) -> None:
+    host.is_strict = True
+    host.restart("2.0.0")
+
+
+def test_an_exporter_upgrade_with_stricter_rules_gives_no_alert(promtool: Promtool) -> None:
+    upgrades = tuple(Event(BEGIN, f"host-{number}", stricter) for number in range(3))
+    promtool.expects(fleet(*upgrades, group="rack"), {BEGIN + WAIT: SILENCE, HOUR: SILENCE, 3 * HOUR: SILENCE}, SELDOM)
+
+
+def test_a_loss_during_an_upgrade_to_stricter_rules_fires(promtool: Promtool) -> None:
+    upgrades = tuple(Event(BEGIN, f"host-{number}", stricter) for number in range(3))
+    promtool.expects(fleet(without("iommu"), *upgrades), {BEGIN: SILENCE, BEGIN + WAIT: [VFIO], HOUR: [VFIO]})
 
 
 def test_a_qemu_upgrade_that_renames_the_versioned_machine_gives_no_alert(promtool: Promtool) -> None:

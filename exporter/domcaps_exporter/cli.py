@@ -20,7 +20,7 @@ from pathlib import Path
 
 from domcaps_exporter import apart, completion, config, diff, flags, log, manual, recording, show, state, systemd, textfile
 from domcaps_exporter.chronicle import Chronicle
-from domcaps_exporter.drivers import Mustered, Plugin, installed, muster
+from domcaps_exporter.drivers import Mustered, Plugin, installed, judges, muster
 from domcaps_exporter.errors import DomcapsError, RecordingError, SettingError
 from domcaps_exporter.exposition import TEXT_0
 from domcaps_exporter.flags import Flags, UsageError
@@ -172,7 +172,8 @@ def _serviced(said: Flags, watches: Iterable[Watch], plugins: Iterable[Plugin], 
 
 
 def _chronicle(said: Flags, mustered: Mustered) -> Chronicle:
-    return state.chronicle(said, [driver.name for driver in mustered.drivers], os.environ)
+    names = [driver.name for driver in mustered.drivers]
+    return state.chronicle(said, names, os.environ, lambda: judges(mustered, installed()))
 
 
 def _targets(said: Flags, mustered: Mustered) -> dict[str, Target]:

@@ -31,8 +31,8 @@ def _user(conf: bytes) -> str:
 def guest_user(view: View, wanted: Wanted) -> str | None:
     """Who runs guests: the setting, else `user` in qemu.conf, else the exporter's own user (empty).
 
-    Where qemu.conf is there and may not be read (Debian's is root's alone), the user that distributions make for guests, if the host
-    has one; else nobody knows (None).
+    Where qemu.conf is there and may not be read (Debian's is root's alone), the user that distributions make for guests, if the
+    host has one; else nobody knows (None).
     """
     if wanted.guest_user:
         return wanted.guest_user

@@ -195,9 +195,9 @@ def test_where_qemu_conf_may_not_be_read_it_is_the_user_that_distributions_make(
     ],
 )
 def test_what_a_host_tells_an_exporter_that_may_not_read_qemu_conf(own: Answer, usual: Answer, expected: Truth) -> None:
-    host = {CONF: Refusal("denied"), DEVICE: b"device", access(): own, access("libvirt-qemu"): usual}
-    qemu = replace(QEMU, enabled=own == b"yes")
-    assert kinds(qemu, host={**host, access("qemu"): Refusal("error")})[f"q35 kvm {ACCELERATED}"].supported is expected
+    users: Mapping[Question, Answer] = {access(): own, access("libvirt-qemu"): usual, access("qemu"): Refusal("error")}
+    found = kinds(replace(QEMU, enabled=own == b"yes"), host={CONF: Refusal("denied"), DEVICE: b"device", **users})
+    assert found[f"q35 kvm {ACCELERATED}"].supported is expected
 
 
 def test_that_nobody_knows_the_user_is_said_where_it_matters() -> None:
