@@ -411,6 +411,15 @@ def test_of_a_host_that_only_libvirt_tells_about_the_losses_count_too(promtool: 
     promtool.expects_of(series, {HOUR: [("DomcapsCapabilityLost", "host-1")]})
 
 
+def test_a_host_that_loses_guests_that_need_no_kvm_is_told_with_the_reason(promtool: Promtool, tmp_path: Path) -> None:
+    guest = {"driver": "xen", "virttype": "xen", "machine": "xenfv", "element": "guest"}
+    lacks = target("domcaps_unmet_prerequisite", **guest, prerequisite="xen-hvm", libvirt="accepts")
+    series = {**UP, **ANSWERS, target("domcaps_lost_timestamp_seconds", **guest): "_x5 300x115", lacks: "_x5 1x115"}
+    promtool.expects_of(series, {BEGIN: SILENCE, HOUR: [("DomcapsGuestLost", "host-1")]})
+    check = _named("host-1", "lost guests of a whole kind: xen-hvm")
+    promtool.test(document(summaries(tmp_path), series, alerts={HOUR: [check]}))
+
+
 # ---- the files ---------------------------------------------------------------------------------------------------------------
 
 
@@ -425,13 +434,18 @@ def test_promtool_finds_nothing_to_blame_in_the_rules(name: str, promtool: Promt
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_every_alert_has_a_severity_a_summary_a_description_and_a_chapter_in_the_runbook() -> None:
+ABOUT_MANY = ("DomcapsManyHostsLost", "DomcapsGroupMixed", "DomcapsNoTargets")
+"""Of no single host."""
+
+
+def test_every_alert_has_a_severity_a_summary_with_the_host_a_description_and_a_chapter_in_the_runbook() -> None:
     chapters = re.findall(r"^### (\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
     assert [alert.name for alert in alerts(Options())] == chapters
     for rule in managed():
         assert rule["labels"]["severity"] in ("critical", "warning", "info", "{{ .Labels.severity }}")
         assert "First: " in rule["annotations"]["description"]
-        assert rule["annotations"]["summary"]
+        summary = rule["annotations"]["summary"]
+        assert "{{ .Labels.instance }}" in summary or rule["title"] in ABOUT_MANY
         assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['title'].lower()}"
 
 
