@@ -34,7 +34,7 @@ from domcaps_exporter import (
     textfile,
 )
 from domcaps_exporter.chronicle import Chronicle
-from domcaps_exporter.drivers import Mustered, Plugin, installed, judges, muster
+from domcaps_exporter.drivers import Mustered, Plugin, installed, is_ours, judges, muster
 from domcaps_exporter.errors import DomcapsError, RecordingError, SettingError
 from domcaps_exporter.exposition import TEXT_0
 from domcaps_exporter.flags import Flags, UsageError
@@ -187,7 +187,8 @@ def _serviced(said: Flags, watches: Iterable[Watch], plugins: Iterable[Plugin], 
 
 def _chronicle(said: Flags, mustered: Mustered) -> Chronicle:
     names = [driver.name for driver in mustered.drivers]
-    return state.chronicle(said, names, os.environ, lambda: judges(mustered, installed()))
+    # a stranger's driver may describe nothing while its process is asked: what another version of it denies is told
+    return state.chronicle(said, names, os.environ, lambda: judges(mustered, filter(is_ours, installed())))
 
 
 def _targets(said: Flags, mustered: Mustered) -> dict[str, Target]:

@@ -98,11 +98,12 @@ def muster(
 
 
 def judges(mustered: Mustered, points: Iterable[EntryPoint]) -> dict[str, Judge]:
-    """Who understands each driver's facts: by the plugin that brought it, and the exporter's own code. Imports nothing."""
+    """Who understands the facts of each driver that one of these brought: by its code, and the exporter's own. Imports nothing."""
     exporter = _code("domcaps_exporter")
     packages = {point.name: point.module.partition(".")[0] for point in points}
-    codes = {driver: f"{exporter}-{_code(packages[one.name])}" for one in mustered.plugins for driver in one.drivers}
-    return {driver.name: Judge(codes[driver.name], driver.describe) for driver in mustered.drivers}
+    homes = {driver: packages[one.name] for one in mustered.plugins if one.name in packages for driver in one.drivers}
+    judged = (driver for driver in mustered.drivers if driver.name in homes)
+    return {driver.name: Judge(f"{exporter}-{_code(homes[driver.name])}", driver.describe) for driver in judged}
 
 
 def _code(package: str) -> str:
