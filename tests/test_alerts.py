@@ -95,7 +95,7 @@ def test_each_kind_of_loss_has_its_own_alert_and_only_that(promtool: Promtool) -
 
 
 def test_the_summary_names_the_host_what_it_lost_and_every_reason(promtool: Promtool, tmp_path: Path) -> None:
-    hosts = {f"host-{thing}": thing for thing in EXPECTED if thing not in ("kvm-access", "vfio", "vfio-nodes")}
+    hosts = {f"host-{thing}": thing for thing in EXPECTED if thing in SUMMARIES}
     lost = [without(thing, host) for host, thing in hosts.items()] + [without("vfio", "host-iommu")]
     series = history(Fleet(dict.fromkeys(hosts, World()), {}, tuple(lost)), BEGIN + WAIT, read_by(RULES))
     checks = [_named(host, SUMMARIES[thing]) for host, thing in hosts.items()]
@@ -227,6 +227,21 @@ def test_an_exporter_upgrade_that_knows_more_values_gives_no_alert(promtool: Pro
     begins = tuple(Event(0, f"host-{number}", begin) for number in range(3))
     some = tuple(Event(HOUR, f"host-{number}", upgrade) for number in range(2))
     promtool.expects(fleet(*begins, *some, group="rack"), {HOUR: SILENCE, HOUR + SELDOM: SILENCE, 3 * HOUR: SILENCE}, SELDOM)
+
+
+def stricter(host: Any) -> None:
+    host.is_strict = True
+    host.restart("2.0.0")
+
+
+def test_an_exporter_upgrade_with_stricter_rules_gives_no_alert(promtool: Promtool) -> None:
+    upgrades = tuple(Event(BEGIN, f"host-{number}", stricter) for number in range(3))
+    promtool.expects(fleet(*upgrades, group="rack"), {BEGIN + WAIT: SILENCE, HOUR: SILENCE, 3 * HOUR: SILENCE}, SELDOM)
+
+
+def test_a_loss_during_an_upgrade_to_stricter_rules_fires(promtool: Promtool) -> None:
+    upgrades = tuple(Event(BEGIN, f"host-{number}", stricter) for number in range(3))
+    promtool.expects(fleet(without("iommu"), *upgrades), {BEGIN: SILENCE, BEGIN + WAIT: [VFIO], HOUR: [VFIO]})
 
 
 def test_a_qemu_upgrade_that_renames_the_versioned_machine_gives_no_alert(promtool: Promtool) -> None:
@@ -396,6 +411,15 @@ def test_of_a_host_that_only_libvirt_tells_about_the_losses_count_too(promtool: 
     promtool.expects_of(series, {HOUR: [("DomcapsCapabilityLost", "host-1")]})
 
 
+def test_a_host_that_loses_guests_that_need_no_kvm_is_told_with_the_reason(promtool: Promtool, tmp_path: Path) -> None:
+    guest = {"driver": "xen", "virttype": "xen", "machine": "xenfv", "element": "guest"}
+    lacks = target("domcaps_unmet_prerequisite", **guest, prerequisite="xen-hvm", libvirt="accepts")
+    series = {**UP, **ANSWERS, target("domcaps_lost_timestamp_seconds", **guest): "_x5 300x115", lacks: "_x5 1x115"}
+    promtool.expects_of(series, {BEGIN: SILENCE, HOUR: [("DomcapsGuestLost", "host-1")]})
+    check = _named("host-1", "lost guests of a whole kind: xen-hvm")
+    promtool.test(document(summaries(tmp_path), series, alerts={HOUR: [check]}))
+
+
 # ---- the files ---------------------------------------------------------------------------------------------------------------
 
 
@@ -410,13 +434,18 @@ def test_promtool_finds_nothing_to_blame_in_the_rules(name: str, promtool: Promt
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_every_alert_has_a_severity_a_summary_a_description_and_a_chapter_in_the_runbook() -> None:
+ABOUT_MANY = ("DomcapsManyHostsLost", "DomcapsGroupMixed", "DomcapsNoTargets")
+"""Of no single host."""
+
+
+def test_every_alert_has_a_severity_a_summary_with_the_host_a_description_and_a_chapter_in_the_runbook() -> None:
     chapters = re.findall(r"^### (\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
     assert [alert.name for alert in alerts(Options())] == chapters
     for rule in managed():
         assert rule["labels"]["severity"] in ("critical", "warning", "info", "{{ .Labels.severity }}")
         assert "First: " in rule["annotations"]["description"]
-        assert rule["annotations"]["summary"]
+        summary = rule["annotations"]["summary"]
+        assert "{{ .Labels.instance }}" in summary or rule["title"] in ABOUT_MANY
         assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['title'].lower()}"
 
 

@@ -6,6 +6,7 @@ Only the waiting is shortened: `for` of three minutes and less is a second, and 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -13,9 +14,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -74,10 +77,19 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         (folder / "rules.yml").write_text(json.dumps(hurried()))
         (folder / "prometheus.yml").write_text(json.dumps(configuration(folder, fleet, manager)))
         stack.enter_context(running(folder, manager_argv(folder, manager)))
+        assert eventually(lambda: answers(f"http://{manager}/-/ready"), 30), (folder / "alertmanager.log").read_text()
         stack.enter_context(running(folder, prometheus_argv(folder, watcher)))
         prometheus = Prometheus(f"http://{watcher}", folder / "prometheus.log")
         assert eventually(lambda: counted(prometheus) == len(HOSTS), 60), (folder / "prometheus.log").read_text()
         yield Watched(site, prometheus, webhook)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5) as answer:  # noqa: S310  our own server
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def counted(prometheus: Prometheus) -> int:
@@ -113,7 +125,27 @@ def configuration(folder: Path, fleet: str, manager: str) -> Any:
     }
 
 
+TEMPLATES = Path("/usr/share/prometheus/alertmanager")
+"""Where Debian's Alertmanager has its templates, and ends if there are none."""
+_UNPACKED = f"""mount -t tmpfs tmpfs /usr/share
+mkdir -p {TEMPLATES}
+cp "$1"/*.tmpl {TEMPLATES}
+shift
+exec "$@"
+"""
+
+
 def manager_argv(folder: Path, address: str) -> Sequence[str]:
+    """One that is unpacked, not installed, gets its templates in a mount namespace of its own."""
+    program = Path(shutil.which("prometheus-alertmanager") or "")
+    unpacked = program.parents[1] / TEMPLATES.relative_to("/usr")
+    needed = unpacked.exists() and not TEMPLATES.exists()
+    mapped = () if os.geteuid() == 0 else ("--map-root-user",)
+    within = ("unshare", "--mount", *mapped, "sh", "-ec", _UNPACKED, "sh", str(unpacked)) if needed else ()
+    return *within, *_manager_argv(folder, address)
+
+
+def _manager_argv(folder: Path, address: str) -> Sequence[str]:
     listening = (f"--web.listen-address={address}", "--cluster.listen-address=")
     return (
         "prometheus-alertmanager",
@@ -135,7 +167,8 @@ def free() -> str:
 
 @contextmanager
 def running(folder: Path, argv: Sequence[str]) -> Iterator[None]:
-    with (folder / f"{argv[0].removeprefix('prometheus-')}.log").open("w") as log:
+    name = "alertmanager" if "prometheus-alertmanager" in argv else "prometheus"
+    with (folder / f"{name}.log").open("w") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
     try:
         yield

@@ -9,11 +9,15 @@ import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.endtoend import REAL_QEMU, Sample, Samples, Serving, run, serving
 from tests.test_changing_host import EFI, Host, descriptor, privately
+
+from domcaps_exporter.past import Past, Trace
+from domcaps_exporter.statefile import StateFile
 
 pytestmark = REAL_QEMU
 
@@ -83,6 +87,34 @@ def test_a_lost_firmware_file_is_missed_from_the_same_time_on_after_a_restart_un
     assert changes(host.log).count(("gained", "os efi", "")) == len(missed(lost, **EFI))
     counted = {one.labels["direction"]: one.value for one in found.having("domcaps_capability_changes_total", driver="qemu")}
     assert counted == {"lost": 0, "gained": len(missed(lost))}
+
+
+def test_what_a_stricter_exporter_denies_of_an_unchanged_host_is_no_loss_and_what_the_host_lost_meanwhile_is(host: Losing) -> None:
+    """The earlier exporter is this one, in whose memory things stand that only laxer rules would have said."""
+    with host.exporter() as running:
+        assert missed(running.scrape()) == ()
+    memory = StateFile(host.state).read()
+    StateFile(host.state).write({"qemu": laxer(memory["qemu"])})
+    (host.folder / "CODE.fd").unlink()
+    with host.exporter() as running:
+        found = running.scrape()
+    assert missed(found, **EFI)
+    assert not missed(found, **UNLIKELY)
+    assert {one.value for one in found.having("domcaps_supported", **UNLIKELY)} == {0}
+    with host.exporter() as running:
+        assert missed(running.scrape()) == missed(found)
+
+
+UNLIKELY = {"element": "filesystem", "enum": "driverType", "value": "handle"}
+"""QEMU dropped it in 4.0."""
+
+
+def laxer(past: Past) -> Past:
+    """What other code would have remembered, to whose rules that was possible."""
+    assert past.basis is not None
+    key = (UNLIKELY["element"], UNLIKELY["enum"], UNLIKELY["value"])
+    guests = {one: replace(guest, traces={**guest.traces, key: Trace(held=True)}) for one, guest in past.guests.items()}
+    return replace(past, guests=guests, basis=replace(past.basis, code="another"))
 
 
 def running_time(host: Losing) -> float:

@@ -47,8 +47,7 @@ class Installed:
             (modules / module.name).symlink_to(module)
         self.replace()
         self.path.mkdir()
-        for program in ("env", "unshare", "sh", "mount", "mkdir", "cp", "libvirtd", "virsh"):
-            (self.path / program).symlink_to(shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "/nonexistent")
+        libvirtd.linked(self.path)
         (self.path / NAME).write_text(f'#!/bin/sh\nexec {self.folder}/bin/{NAME} "$@"\n')
         (self.path / NAME).chmod(0o755)
 

@@ -10,15 +10,17 @@ import math
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from domcaps_exporter.basis import Judge, basis, standing
 from domcaps_exporter.memoir import Damaged
 from domcaps_exporter.model import Outcome
-from domcaps_exporter.past import LIMIT, RETENTION, Change, Direction, Past, fold, kept, oldest, withdrawn
+from domcaps_exporter.past import LIMIT, RETENTION, Change, Direction, Past, fold, kept, oldest, revised, withdrawn
 from domcaps_exporter.statefile import StateFile
 
 _LOG = logging.getLogger(__name__)
@@ -35,12 +37,17 @@ _PATIENCE = 0.1
 _RETRY = 60.0
 """Seconds until a file that could not be written is tried again, unless something changes before."""
 
+_LULL = 60.0
+"""Seconds after a writing in which the file is not written for other answers alone that come to the same: an older basis does no
+harm, for more of the host has changed since, and counts."""
+
 
 class Chronicle:
     """The memory of the drivers named. For one event loop.
 
     `retention`: seconds after which a kind of guest that is no longer reported is forgotten; `there(path)`: is there such a file;
-    `clock`: seconds since the epoch.
+    `clock`: seconds since the epoch; `judges`: who understands each driver's facts, so that what an earlier exporter understood
+    otherwise is not taken for a loss.
 
     Raises:
         OSError: there is a file, and it cannot be read.
@@ -53,14 +60,16 @@ class Chronicle:
         retention: float = RETENTION,
         there: Callable[[str], bool] = os.path.exists,
         clock: Callable[[], float] = time.time,
+        judges: Mapping[str, Judge] | None = None,
     ) -> None:
         self._drivers, self._file, self._retention, self._there, self._clock = drivers, file, retention, there, clock
+        self._judges = judges or {}
         self._pasts: dict[str, Past] = {}
         self._latest: dict[str, float] = {}
         self._counts: Counter[tuple[str, Direction]] = Counter()
         self._recent: deque[Change] = deque(maxlen=_RECENT)
         self._unsaved, self._complaint, self._is_full = False, "", False
-        self._due, self._retry = math.inf, 0.0
+        self._due, self._retry, self._lull = math.inf, 0.0, 0.0
         if file is not None:
             self._take(self._read(file))
 
@@ -96,13 +105,16 @@ class Chronicle:
             return
         self._latest[outcome.driver] = outcome.started
         before = self.past(outcome.driver)
-        after, changes = fold(before, outcome, self._there, self._room())
+        after, changes = fold(self._revised(before, outcome), outcome, self._there, self._room())
+        after = self._grounded(after, outcome)
         if after is before:
             return
         self._take({**self._pasts, outcome.driver: after})
         self._unsaved = True
         self._tell(changes)
-        if self._file is not None:
+        if after.guests is before.guests and self._clock() < self._lull:
+            self._retry = max(self._retry, self._lull)
+        elif self._file is not None:
             self._save(self._file)
 
     def families(self, drivers: Container[str]) -> Iterator[Metric]:
@@ -124,6 +136,27 @@ class Chronicle:
             if changed is not None:
                 last.add_metric([driver], changed)
         yield from (counts, last)
+
+    # ---- an earlier exporter's memory ----
+
+    def _revised(self, past: Past, outcome: Outcome) -> Past:
+        """The past as today's rules would have had it, where another exporter's are what it was told by."""
+        judge = self._judges.get(outcome.driver)
+        if judge is None or outcome.failure is not None or past.basis is None or past.basis.code == judge.code:
+            return past
+        try:
+            hindsight = tuple(judge.describe(standing(outcome.facts, past.basis)))
+        except Exception as error:  # noqa: BLE001  a driver may raise anything, and costs only itself
+            _LOG.warning("%s: what an upgrade changed is taken for the host's: %s", outcome.driver, error)
+            return past
+        return revised(past, outcome.reports, hindsight)
+
+    def _grounded(self, past: Past, outcome: Outcome) -> Past:
+        judge = self._judges.get(outcome.driver)
+        if judge is None or outcome.failure is not None:
+            return past
+        ground = basis(judge.code, outcome.facts)
+        return past if past.basis == ground else replace(past, basis=ground)
 
     # ---- memory ----
 
@@ -182,7 +215,7 @@ class Chronicle:
             self._complain("written", file, error)
             self._retry = self._clock() + _RETRY
             return
-        self._unsaved, self._complaint = False, ""
+        self._unsaved, self._complaint, self._lull = False, "", self._clock() + _LULL
 
     def _complain(self, verb: str, file: StateFile, error: OSError) -> None:
         """Once for each reason."""

@@ -18,9 +18,23 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from domcaps_exporter import apart, completion, config, diff, flags, log, manual, recording, show, state, systemd, textfile
+from domcaps_exporter import (
+    apart,
+    completion,
+    config,
+    diff,
+    flags,
+    inventory,
+    log,
+    manual,
+    recording,
+    show,
+    state,
+    systemd,
+    textfile,
+)
 from domcaps_exporter.chronicle import Chronicle
-from domcaps_exporter.drivers import Mustered, Plugin, installed, muster
+from domcaps_exporter.drivers import Mustered, Plugin, installed, is_ours, judges, muster
 from domcaps_exporter.errors import DomcapsError, RecordingError, SettingError
 from domcaps_exporter.exposition import TEXT_0
 from domcaps_exporter.flags import Flags, UsageError
@@ -172,7 +186,9 @@ def _serviced(said: Flags, watches: Iterable[Watch], plugins: Iterable[Plugin], 
 
 
 def _chronicle(said: Flags, mustered: Mustered) -> Chronicle:
-    return state.chronicle(said, [driver.name for driver in mustered.drivers], os.environ)
+    names = [driver.name for driver in mustered.drivers]
+    # a stranger's driver may describe nothing while its process is asked: what another version of it denies is told
+    return state.chronicle(said, names, os.environ, lambda: judges(mustered, filter(is_ours, installed())))
 
 
 def _targets(said: Flags, mustered: Mustered) -> dict[str, Target]:
@@ -361,27 +377,8 @@ def _list_drivers(said: Flags) -> int:
     """Every plugin, its drivers, and what becomes of asking them now."""
     mustered = _muster(said)
     outcomes = {one.driver: one for one in _once(said, mustered)[1]}
-    rows = [("PLUGIN", "VERSION", "DRIVER", "STATE"), *(row for plugin in mustered.plugins for row in _states(plugin, outcomes))]
-    _print("".join(f"{name:<16} {version:<12} {driver:<12} {state}\n" for name, version, driver, state in rows).encode())
-    complaints = [f"plugin {plugin.name}: {plugin.error}" for plugin in mustered.plugins if plugin.error]
-    complaints += [
-        f"driver {one.driver}: {one.failure.reason}: {one.failure.text}"
-        for one in outcomes.values()
-        if one.failure is not None and one.failure.reason != "absent"
-    ]
+    _print(inventory.table(mustered.plugins, outcomes).encode())
+    complaints = tuple(inventory.complaints(mustered.plugins, outcomes))
     for complaint in complaints:
         _complain(complaint, 1)
     return 1 if complaints else 0
-
-
-def _states(plugin: Plugin, outcomes: Mapping[str, Outcome]) -> Iterable[tuple[str, str, str, str]]:
-    if plugin.error:
-        yield plugin.name, plugin.version, "-", "refused"
-    for driver in plugin.drivers:
-        yield plugin.name, plugin.version, driver, _state(outcomes.get(driver))
-
-
-def _state(outcome: Outcome | None) -> str:
-    if outcome is None:
-        return "left alone"
-    return outcome.failure.reason if outcome.failure is not None else f"answers: {len(outcome.reports)}"

@@ -6,13 +6,18 @@ its results are counted out inside one `try`: whatever it does wrong costs only 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 
 import pluggy
 
 from domcaps_exporter import hookspecs
+from domcaps_exporter.basis import Judge
 from domcaps_exporter.contract import checked_drivers, words_of
 from domcaps_exporter.errors import ContractError, PluginError, PluginLoadError, SettingError
 from domcaps_exporter.hookspecs import PROJECT
@@ -90,6 +95,27 @@ def muster(
         drivers += loaded
         plugins.append(Plugin(point.name, _version(point), None, tuple(driver.name for driver in loaded)))
     return Mustered(tuple(drivers), tuple(plugins))
+
+
+def judges(mustered: Mustered, points: Iterable[EntryPoint]) -> dict[str, Judge]:
+    """Who understands the facts of each driver that one of these brought: by its code, and the exporter's own. Imports nothing."""
+    exporter = _code("domcaps_exporter")
+    packages = {point.name: point.module.partition(".")[0] for point in points}
+    homes = {driver: packages[one.name] for one in mustered.plugins if one.name in packages for driver in one.drivers}
+    judged = (driver for driver in mustered.drivers if driver.name in homes)
+    return {driver.name: Judge(f"{exporter}-{_code(homes[driver.name])}", driver.describe) for driver in judged}
+
+
+def _code(package: str) -> str:
+    """A digest of a package's modules, which changes with any of them."""
+    found = find_spec(package)
+    folders = [Path(folder) for folder in (found.submodule_search_locations or () if found is not None else ())]
+    single = [Path(found.origin)] if found is not None and found.origin is not None and not folders else []
+    digest = hashlib.blake2b(digest_size=8)
+    for module in (*single, *sorted(module for folder in folders for module in folder.rglob("*.py"))):
+        with suppress(OSError):
+            digest.update(module.name.encode() + b"\0" + module.read_bytes())
+    return digest.hexdigest()
 
 
 def _asked(point: EntryPoint, settings: Settings) -> object:

@@ -1,13 +1,14 @@
 """The pasts of all drivers as the bytes of the state file: versioned JSON with a digest over what it says. Pure.
 
-    {"format": 1, "digest": "…", "drivers": {"qemu": {"changed": 1770000000.5, "guests": [{
+    {"format": 1, "digest": "…", "drivers": {"qemu": {"changed": 1770000000.5, "code": "…", "heard": {"…": "…"}, "guests": [{
         "emulator": "/usr/bin/qemu-system-x86_64", "arch": "x86_64", "machine": "q35", "virttype": "kvm",
         "presence": "reported", "since": 0.0, "native": true,
         "things": {"hostdev": {"pciBackend": {"vfio": 1770000000.5}}, "guest": {"": {"": true}}},
         "listed": {"hostdev": {"pciBackend": ["vfio"]}}}]}}}
 
-A thing is true (a guest can have it), false (it never could), null (only its name is known), or since when it is missed. The digest
-keeps a damaged name from becoming something that a host seems to have lost.
+A thing is true (a guest can have it), false (it never could), null (only its name is known), or since when it is missed. `code` and
+`heard` are what that rests on; an earlier exporter's file has neither. The digest keeps a damaged name from becoming something that
+a host seems to have lost.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
+from domcaps_exporter.basis import Basis
 from domcaps_exporter.errors import DomcapsError
 from domcaps_exporter.model import Identity
 from domcaps_exporter.past import Guest, Past, Presence, Trace
@@ -68,7 +70,8 @@ def _digest(drivers: object) -> str:
 
 
 def _driver(past: Past) -> dict[str, object]:
-    return {"changed": past.changed, "guests": [_guest(identity, guest) for identity, guest in past.guests.items()]}
+    ground = {} if past.basis is None else {"code": past.basis.code, "heard": past.basis.heard}
+    return {"changed": past.changed, **ground, "guests": [_guest(identity, guest) for identity, guest in past.guests.items()]}
 
 
 def _guest(identity: Identity, guest: Guest) -> dict[str, object]:
@@ -89,7 +92,13 @@ def _guest(identity: Identity, guest: Guest) -> dict[str, object]:
 def _past(said: object) -> Past:
     driver = _mapping(said)
     guests = dict(map(_identified, _list(driver["guests"])))
-    return Past(guests, None if driver["changed"] is None else _time(driver["changed"]))
+    return Past(guests, None if driver["changed"] is None else _time(driver["changed"]), _basis(driver))
+
+
+def _basis(driver: Mapping[str, object]) -> Basis | None:
+    if "code" not in driver:
+        return None
+    return Basis(_word(driver["code"]), {question: _word(answer) for question, answer in _mapping(driver["heard"]).items()})
 
 
 def _identified(said: object) -> tuple[Identity, Guest]:

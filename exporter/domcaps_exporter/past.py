@@ -10,15 +10,18 @@ A kind of guest that a driver's answer no longer has is
   answer): that guest is lost;
 - **withdrawn**, where the emulator is still there, or only another program (libvirt) ever told of it: nobody asks for such guests
   any more. Its losses are not told, and come back with it.
+
+Another exporter may have stricter rules. What these alone turn into a no is none of the host's losses: it never was a yes to them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
+from domcaps_exporter.basis import Basis
 from domcaps_exporter.claims import GUEST, MODEL, claims
 from domcaps_exporter.model import Identity, Outcome, Report, Truth
 from domcaps_exporter.truths import Key, models, unmet
@@ -57,10 +60,11 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """One driver's. `changed` is when anything was last lost or gained."""
+    """One driver's. `changed` is when anything was last lost or gained; `basis` is what its last answer rested on, where known."""
 
     guests: Mapping[Identity, Guest] = field(default_factory=dict)
     changed: float | None = None
+    basis: Basis | None = None
 
     @property
     def size(self) -> int:
@@ -106,7 +110,23 @@ def fold(past: Past, outcome: Outcome, there: Callable[[str], bool], room: int =
     if guests == past.guests:
         return past, ()
     changes = tuple(_changes(past.guests, guests, outcome))
-    return Past(guests, outcome.finished if changes else past.changed), changes
+    return replace(past, guests=guests, changed=outcome.finished if changes else past.changed), changes
+
+
+def revised(past: Past, reports: Iterable[Report], hindsight: Iterable[Report]) -> Past:
+    """The past as other rules see it; the very same where they see the same.
+
+    `reports` are what they say now, `hindsight` what they say of nothing but the answers that are as they were: what both deny
+    never was a yes.
+    """
+    denied = {report.identity: _denied(report) for report in hindsight}
+    guests = dict(past.guests)
+    for report in reports:
+        known, never = guests.get(report.identity), _denied(report) & denied.get(report.identity, frozenset())
+        if known is not None and any(known.traces[key].held for key in never & known.traces.keys()):
+            traces = {key: one._replace(held=False) if key in never else one for key, one in known.traces.items()}
+            guests[report.identity] = replace(known, traces=traces)
+    return past if guests == past.guests else replace(past, guests=guests)
 
 
 def kept(past: Past, now: float, retention: float) -> Past:
@@ -163,6 +183,10 @@ def _seen(known: Guest | None, report: Report, now: float, room: int) -> Guest:
             traces[key] = Trace(truth, None, listed)
     guest = Guest(traces, native=report.source == "native")
     return known if known == guest else guest
+
+
+def _denied(report: Report) -> frozenset[Key]:
+    return frozenset(key for key, truth in claims(report).truths.items() if truth is False)
 
 
 def _turned(old: Trace, truth: Truth, now: float, *, listed: bool) -> Trace:

@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from domcaps_exporter.document import read, walk, write
+from domcaps_exporter.contents import walk
+from domcaps_exporter.document import read, write
 from domcaps_exporter.errors import DocumentError
 from domcaps_exporter.metrics import Options, exposed
 from domcaps_exporter.model import Document, Identity, Outcome, Report, Truth, Verdict

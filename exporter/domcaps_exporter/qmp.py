@@ -1,7 +1,10 @@
-"""Conversations with QEMU monitors: every command at once, every reply word for word. Nothing here interprets a reply.
+"""Conversations with QEMU monitors: every command at once, every reply word for word; and strict readers of replies.
 
 In-band QMP commands are answered in the order in which they were sent (docs/interop/qmp-spec.rst), so the replies need no ids;
 events come between them and are passed over. Several monitors are listened to at once, in one thread.
+
+No conversation interprets a reply. A reader takes the JSON text of one, or a part of it, and fails (ValueError, LookupError,
+TypeError) where it is not what it is read as; `View.form` makes UnreadableAnswer of that.
 """
 
 from __future__ import annotations
@@ -10,9 +13,14 @@ import json
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from domcaps_exporter.errors import ProbeError, ProbeRefused, ProbeTimeout, UnreadableAnswer
+
+Object: TypeAlias = Mapping[str, Any]
+"""A JSON object."""
 
 REPLY_LIMIT = 32 * 1024 * 1024
 """The most that one conversation may bring, in bytes: ten times what the largest QEMU says."""
@@ -149,3 +157,76 @@ def _serve(monitor: Monitor, events: int) -> None:
         monitor.send()
     if events & _READ:
         monitor.receive()
+
+
+# ---- what a reply says, read strictly ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A QMP reply: the value it returned, or the class of the error (`CommandNotFound`, `GenericError`, …)."""
+
+    value: Any
+    error: str | None = None
+
+
+def reply(line: bytes) -> Reply:
+    """Read a QMP reply."""
+    match json.loads(line):
+        case {"return": value}:
+            return Reply(value)
+        case {"error": {"class": str(name)}}:
+            return Reply(None, name)
+    raise ValueError("neither a return nor an error")
+
+
+def listing(value: Any) -> list[Any]:
+    """A JSON array."""
+    if not isinstance(value, list):
+        raise TypeError(f"{str(value)[:60]!r} where an array was expected")
+    return value
+
+
+def objects(value: Any) -> list[Object]:
+    """A JSON array of objects."""
+    return [mapping(one) for one in listing(value)]
+
+
+def text(value: Any) -> str:
+    """A JSON string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:60]!r} where a string was expected")
+    return value
+
+
+def number(value: Any) -> int:
+    """A JSON number that counts something."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"{str(value)[:60]!r} where a count was expected")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """JSON's true or false."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{str(value)[:60]!r} where true or false was expected")
+    return value
+
+
+def mapping(value: Any) -> Object:
+    """A JSON object."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{str(value)[:60]!r} where an object was expected")
+    return value
+
+
+def entries(line: bytes) -> list[Object]:
+    """A reply that is a list of objects; empty where QEMU answered with an error."""
+    told = reply(line)
+    return [] if told.error is not None else objects(told.value)
+
+
+def returned(line: bytes) -> Object | None:
+    """A reply that is an object."""
+    told = reply(line)
+    return None if told.error is not None else mapping(told.value)

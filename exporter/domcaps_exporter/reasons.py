@@ -13,6 +13,7 @@ _EXACT: Mapping[str, str] = {
     "dev-kvm": "there is no /dev/kvm (is virtualisation on in the firmware, and the module kvm_intel or kvm_amd loaded?)",
     "kvm-access": "the user that runs guests may not open /dev/kvm (is it in the group kvm?)",
     "qemu-kvm": "QEMU cannot use KVM here",
+    "qemu-kvm-build": "this QEMU was built without KVM",
     "qemu-tcg": "this QEMU was built without TCG, its software CPU",
     "kvm": "this takes a guest on KVM",
     "emulator": "the emulator is not there",

@@ -1,8 +1,8 @@
 """A host on the terminal: outcomes as a table of at most 80 columns, or as JSON with everything in it. Pure.
 
 Per kind of guest a headline, then one paragraph per element: what a guest can have, and below it, marked `-`, what it cannot and
-what that lacks (in parentheses: what libvirt does not look at, so that it lists the value all the same); marked `?`, what nobody
-knows::
+what that lacks (in parentheses, as the table says: what libvirt does not look at, so that it lists the value all the same); marked
+`?`, what nobody knows::
 
     qemu: x86_64 q35 (pc-q35-7.2) kvm
       emulator          /usr/bin/qemu-system-x86_64 7.2.17
@@ -89,8 +89,10 @@ def _lacks(unmet: Iterable[Unmet]) -> str:
 
 
 def _meanings(report: Report) -> Iterator[str]:
-    """What the names of prerequisites mean, of those about which something could be done here."""
+    """What parentheses mean, and the names of those prerequisites about which something could be done here."""
     denied = [report.guest] if report.guest.supported is False else [one for one in report.verdicts if one.supported is False]
+    if any(lack.libvirt == "accepts" for verdict in denied for lack in verdict.unmet):
+        yield "(in parentheses): libvirt does not look at it, and lists the value all the same"
     for name in dict.fromkeys(lack.prerequisite for verdict in denied for lack in verdict.unmet):
         if sentence(name) != name and not foreign(name, report.identity.arch):
             yield f"{name}: {sentence(name)}"

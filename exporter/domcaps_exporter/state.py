@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from domcaps_exporter.basis import Judge
 from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.flags import Flags, UsageError
 from domcaps_exporter.forget import LABELS, forget, labels
@@ -20,8 +21,10 @@ _NAME = "state.json"
 _LOG = logging.getLogger(__name__)
 
 
-def chronicle(said: Flags, drivers: Collection[str], environ: Mapping[str, str]) -> Chronicle:
-    """The memory of these drivers. A replayed host has one for as long as it is replayed.
+def chronicle(
+    said: Flags, drivers: Collection[str], environ: Mapping[str, str], judges: Callable[[], Mapping[str, Judge]] = dict
+) -> Chronicle:
+    """The memory of these drivers. A replayed host has one for as long as it is replayed. `judges` is asked where there is a file.
 
     Raises:
         UsageError: --state.file cannot be a state file here.
@@ -31,7 +34,8 @@ def chronicle(said: Flags, drivers: Collection[str], environ: Mapping[str, str])
     paths = Paths(said.path_rootfs, said.path_procfs, said.path_sysfs)
     file = None if said.replay else _file(said, environ)
     try:
-        made = Chronicle(drivers, file, said.state_retention, lambda path: _is_there(path, paths))
+        found = judges() if file is not None else {}
+        made = Chronicle(drivers, file, said.state_retention, lambda path: _is_there(path, paths), judges=found)
     except OSError as error:
         raise UsageError(f"--state.file: {error.filename}: {error.strerror}") from error
     if file is not None:

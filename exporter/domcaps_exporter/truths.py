@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias, TypeVar
 
-from domcaps_exporter.document import numbers, walk
+from domcaps_exporter.contents import numbers, walk
 from domcaps_exporter.model import CpuModel, Document, Element, Enum, HostModel, Report, Truth, Verdict
 from domcaps_exporter.view import any_known
 

@@ -395,7 +395,7 @@ def _of_exporters(options: Options) -> Iterator[Alert]:
         expr="domcaps_probe_success == 0",
         summary=f"{{{{ .Labels.instance }}}}: {{{{ .Labels.driver }}}} gives no answer ({reasons})",
         description="Nobody knows what its guests can have; losses known before stay. First: the exporter's log on the host.",
-        bare="Nobody knows what its guests can have; losses known before stay. First: the exporter's log on the host.",
+        bare="{{ .Labels.instance }}: {{ .Labels.driver }} gives no answer. First: the exporter's log on the host.",
     )
     yield Alert(
         name="DomcapsExporterDown",

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from domcaps_exporter import Document, Identity, Question, Refusal, Report, Truth, UnreadableAnswer, Verdict, question
-from domcaps_exporter.document import DocumentError, read, walk
+from domcaps_exporter.contents import walk
+from domcaps_exporter.document import DocumentError, read
 from domcaps_exporter.libvirt import STABLE
 from domcaps_exporter.view import View
 from domcaps_libvirt.capabilities import Capabilities, Kind, Machine, capabilities

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from domcaps_exporter import Element, Truth, question
-from domcaps_exporter.qmp import command
+from domcaps_exporter.qmp import command, flag, number, objects, returned, text
 from domcaps_exporter.rules import Need, ValueRow, value
-from domcaps_qemu.replies import expansion, flag, number, objects, returned, text
+from domcaps_qemu.replies import expansion
 from domcaps_qemu.world import World
 
 

@@ -14,9 +14,9 @@ from functools import cache
 from typing import Any
 
 from domcaps_exporter import Refusal, Truth, question
+from domcaps_exporter.qmp import Object, listing, objects, text
 from domcaps_exporter.rules import Version
 from domcaps_exporter.view import View, all_known, any_known
-from domcaps_qemu.replies import Object, listing, objects, text
 
 FOLDERS = ("/usr/share/qemu/firmware", "/etc/qemu/firmware")
 """Where a system's libvirt looks; later wins."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from domcaps_exporter import Refusal, Truth, Unmet, Verdict, question
+from domcaps_exporter import Question, Refusal, Truth, Unmet, Verdict, question
 from domcaps_exporter.libvirt import STABLE
 from domcaps_exporter.rules import Need, ValueRow, Version, element, enum, evaluate, value
 from domcaps_exporter.view import View
@@ -19,6 +19,8 @@ _UNKNOWN = Machine("", None, 0, deprecated=False, default=False)
 """Stands for the machine while the list has not come."""
 
 _QEMU_CONF = "/etc/libvirt/qemu.conf"
+_USUAL = ("libvirt-qemu", "qemu")
+"""Debian's user for guests, and most others'."""
 _USER = re.compile(rb'^\s*user\s*=\s*"\+?([^"\n]*)"', re.MULTILINE)
 
 
@@ -27,17 +29,26 @@ def _user(conf: bytes) -> str:
     return found[-1].decode("utf-8", "replace") if found else ""
 
 
-def guest_user(view: View, wanted: Wanted) -> str:
-    """Who runs guests: the setting, else `user` in a readable qemu.conf, else the exporter's own user (empty)."""
+def guest_user(view: View, wanted: Wanted) -> str | None:
+    """Who runs guests: the setting, else `user` in qemu.conf, else the exporter's own user (empty).
+
+    Where qemu.conf is there and may not be read (Debian's is root's alone), the user that distributions make for guests, if the
+    host has one; else nobody knows (None).
+    """
     if wanted.guest_user:
         return wanted.guest_user
     user = view.form(question("read", _QEMU_CONF), _user)
+    if isinstance(user, Refusal) and user.why != "absent":
+        return next((usual for usual in _USUAL if _has_user(view, usual)), None)
     return user if isinstance(user, str) else ""
 
 
 def unknown_user(view: View, wanted: Wanted) -> tuple[str, ...]:
     """Why nobody knows whether the user that runs guests may use KVM, if so."""
-    answer = view.answer(question("access", "/dev/kvm", "rw", guest_user(view, wanted)))
+    user = guest_user(view, wanted)
+    answer = view.answer(_access(user or ""))
+    if user is None:
+        return () if answer == b"yes" else (f"whether guests may use KVM is unknown: {_QEMU_CONF} may not be read",)
     if not isinstance(answer, Refusal) or answer.why == "absent":
         return ()
     return (f"whether guests may use KVM is unknown: {answer.text or answer.why}",)
@@ -50,7 +61,7 @@ def guests(view: View, emulator: Emulator, wanted: Wanted, host: str, profile: V
     virttypes = wanted.virttypes or _virttypes(view, emulator, runs["kvm"])
     for machine, offered in _machines(emulator, wanted, arch, profile).items():
         for virttype in virttypes:
-            if virttype == "kvm" and not (emulator.native and emulator.compiled is not False):
+            if virttype == "kvm" and not emulator.native:
                 continue
             verdict = runs[virttype] if offered else _without(f"qemu-machine:{machine.name}")
             verdict = verdict if emulator.there else _without("emulator")
@@ -108,10 +119,26 @@ def _scope(view: View, emulator: Emulator, virttype: str) -> str:
 # ---- can it run? -------------------------------------------------------------------------------------------------------------
 
 
+def _access(user: str) -> Question:
+    return question("access", "/dev/kvm", "rw", user)
+
+
+def _has_user(view: View, user: str) -> bool:
+    """Is there such a user? Where there is, or nobody can tell since there is no /dev/kvm, no error comes of asking."""
+    answer = view.answer(_access(user))
+    return isinstance(answer, bytes) or answer == Refusal("absent")
+
+
 def may_open_kvm(view: View, user: str) -> Truth:
     """May this user open /dev/kvm? An empty one is the exporter's own."""
-    answer = view.answer(question("access", "/dev/kvm", "rw", user))
+    answer = view.answer(_access(user))
     return answer.strip() == b"yes" if isinstance(answer, bytes) else False if answer == Refusal("absent") else None
+
+
+def _may_guests_open_kvm(view: View, wanted: Wanted) -> Truth:
+    """Whoever runs them: where nobody knows who does, the exporter's own access is the best witness, and its want of it none."""
+    user = guest_user(view, wanted)
+    return may_open_kvm(view, user) if user is not None else may_open_kvm(view, "") or None
 
 
 def _kvm_works(view: View, emulator: Emulator) -> Truth:
@@ -126,11 +153,11 @@ def _runs(view: View, emulator: Emulator, wanted: Wanted, virttype: str) -> Verd
     if virttype == "qemu":
         return _verdict(value("", Need("qemu-tcg", lambda one: one.tcg)), emulator)
     there = view.there(question("exists", "/dev/kvm"))
-    user = guest_user(view, wanted)
     device: Need[Emulator] = Need("dev-kvm", lambda _: there)
-    works: Need[Emulator] = Need("qemu-kvm", lambda one: _kvm_works(view, one))
-    access: Need[Emulator] = Need("kvm-access", lambda _: may_open_kvm(view, user) if there is not False else None)
-    return _verdict(value("", device, works, besides=(access,)), emulator)
+    built: Need[Emulator] = Need("qemu-kvm-build", lambda one: one.compiled)
+    works: Need[Emulator] = Need("qemu-kvm", lambda one: _kvm_works(view, one) if one.compiled is not False else None)
+    access: Need[Emulator] = Need("kvm-access", lambda _: _may_guests_open_kvm(view, wanted) if there is not False else None)
+    return _verdict(value("", device, built, works, besides=(access,)), emulator)
 
 
 def _without(prerequisite: str) -> Verdict:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from domcaps_exporter.qmp import Object, entries, flag, number, text
 from domcaps_exporter.rules import Version
-from domcaps_qemu.replies import Object, entries, flag, number, text
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ import json
 from typing import Any
 
 from domcaps_exporter import Refusal, Truth, question
+from domcaps_exporter.qmp import listing, reply, text
 from domcaps_exporter.rules import Need
 from domcaps_exporter.view import all_known, any_known, presence_of
 from domcaps_qemu.computed import sev_guests
-from domcaps_qemu.replies import gics, listing, reply, text, version
+from domcaps_qemu.replies import gics, version
 from domcaps_qemu.world import World
 
 Rule = Need[World]

@@ -7,81 +7,12 @@ error, a list is empty, and any other form None or empty.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-Object: TypeAlias = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A QMP reply: the value it returned, or the class of the error (`CommandNotFound`, `GenericError`, …)."""
-
-    value: Any
-    error: str | None = None
-
-
-def reply(line: bytes) -> Reply:
-    """Read a QMP reply."""
-    match json.loads(line):
-        case {"return": value}:
-            return Reply(value)
-        case {"error": {"class": str(name)}}:
-            return Reply(None, name)
-    raise ValueError("neither a return nor an error")
-
-
-# ---- parts of JSON -----------------------------------------------------------------------------------------------------------
-
-
-def listing(value: Any) -> list[Any]:
-    """A JSON array."""
-    if not isinstance(value, list):
-        raise TypeError(f"{str(value)[:60]!r} where an array was expected")
-    return value
-
-
-def objects(value: Any) -> list[Object]:
-    """A JSON array of objects."""
-    return [_object(one) for one in listing(value)]
-
-
-def text(value: Any) -> str:
-    """A JSON string."""
-    if not isinstance(value, str):
-        raise TypeError(f"{str(value)[:60]!r} where a string was expected")
-    return value
-
-
-def number(value: Any) -> int:
-    """A JSON number that counts something."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(f"{str(value)[:60]!r} where a count was expected")
-    return value
-
-
-def flag(value: Any) -> bool:
-    """JSON's true or false."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{str(value)[:60]!r} where true or false was expected")
-    return value
-
-
-def _object(value: Any) -> Object:
-    if not isinstance(value, dict):
-        raise TypeError(f"{str(value)[:60]!r} where an object was expected")
-    return value
-
+from domcaps_exporter.qmp import Object, entries, flag, listing, mapping, number, objects, reply, returned, text
 
 # ---- lists -------------------------------------------------------------------------------------------------------------------
-
-
-def entries(line: bytes) -> list[Object]:
-    """A reply that is a list of objects; empty where QEMU answered with an error."""
-    told = reply(line)
-    return [] if told.error is not None else objects(told.value)
 
 
 def names(line: bytes) -> frozenset[str]:
@@ -108,12 +39,6 @@ def gics(line: bytes) -> Sequence[tuple[int, bool, bool]]:
 # ---- one thing ---------------------------------------------------------------------------------------------------------------
 
 
-def returned(line: bytes) -> Object | None:
-    """A reply that is an object."""
-    told = reply(line)
-    return None if told.error is not None else _object(told.value)
-
-
 def target(line: bytes) -> str | None:
     """query-target: QEMU's name of the guests' architecture."""
     told = returned(line)
@@ -125,7 +50,7 @@ def version(line: bytes) -> tuple[int, int, int] | None:
     told = returned(line)
     if told is None:
         return None
-    parts = _object(told["qemu"])
+    parts = mapping(told["qemu"])
     return number(parts["major"]), number(parts["minor"]), number(parts["micro"])
 
 
@@ -163,9 +88,9 @@ def expansion(line: bytes) -> Object:
     told = returned(line)
     if told is None:
         return {}
-    model = _object(told["model"])
+    model = mapping(told["model"])
     text(model["name"])
-    props = _object(model["props"])
+    props = mapping(model["props"])
     for name in ("family", "model", "stepping"):
         number(props.get(name, 0))
     text(props.get("vendor", ""))

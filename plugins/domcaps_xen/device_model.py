@@ -5,14 +5,13 @@ It answers on any machine, Xen or not, and without a guest.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from domcaps_exporter import Question, Refusal, Truth, question
-from domcaps_exporter.qmp import command
+from domcaps_exporter.qmp import command, number, objects, reply, text
 from domcaps_exporter.view import View
 from domcaps_xen.toolstack import Found
 
@@ -72,44 +71,23 @@ def _told(view: View, asked: Question, parse: Callable[[bytes], T]) -> T | None:
 
 def _answered(line: bytes) -> bool:
     """Was it answered rather than refused? A feature that was not compiled in is CommandNotFound."""
-    reply = json.loads(line)
-    return _object(reply).get("error") is None and "return" in reply
+    return reply(line).error is None
 
 
 def _names(line: bytes) -> frozenset[str]:
-    return frozenset(_text(entry["name"]) for entry in _entries(line))
+    return frozenset(text(entry["name"]) for entry in objects(reply(line).value))
 
 
 def _machines(line: bytes) -> Mapping[str, Machine]:
-    entries = _entries(line)
-    offered = [Machine(_text(entry["name"]), int(entry.get("cpu-max", 0))) for entry in entries]
-    aliases = [_text(entry.get("alias", entry["name"])) for entry in entries]
+    entries = objects(reply(line).value)
+    offered = [Machine(text(entry["name"]), number(entry.get("cpu-max", 0))) for entry in entries]
+    aliases = [text(entry.get("alias", entry["name"])) for entry in entries]
     return {machine.canonical: machine for machine in offered} | dict(zip(aliases, offered, strict=True))
 
 
-def _displays(text: bytes) -> frozenset[str]:
+def _displays(said: bytes) -> frozenset[str]:
     """`-display help`: a word on each line, and sentences; `none` is always among the words."""
-    words = frozenset(_WORD.findall(text.decode("utf-8", "replace")))
+    words = frozenset(_WORD.findall(said.decode("utf-8", "replace")))
     if "none" not in words:
-        raise ValueError(f"{text[:60]!r} is no list of displays")
+        raise ValueError(f"{said[:60]!r} is no list of displays")
     return words
-
-
-def _entries(line: bytes) -> list[Mapping[str, Any]]:
-    """A reply that is a list of objects."""
-    told = _object(json.loads(line))["return"]
-    if not isinstance(told, list):
-        raise TypeError(f"{str(told)[:60]!r} where an array was expected")
-    return [_object(entry) for entry in told]
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{str(value)[:60]!r} where an object was expected")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{str(value)[:60]!r} where a string was expected")
-    return value

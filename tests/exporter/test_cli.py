@@ -269,7 +269,7 @@ def test_a_refused_plugin_is_named_and_costs_only_itself(world: World) -> None:
     install(world.folder, "broken", "import no_such_module\n")
     listed = world.run("drivers")
     assert listed.code == 1
-    assert re.search(r"^broken +1\.5 +- +refused$", listed.out, re.MULTILINE)
+    assert re.search(r"^broken +1\.5 +- +refused: ModuleNotFoundError: No module named 'no_such_module'$", listed.out, re.MULTILINE)
     assert listed.err.startswith("domcaps-exporter: error: plugin broken: ModuleNotFoundError")
     assert world.run("show", "--no-driver.broken", world.configure("drivers: {broken: {a: 1}}\n")).code == 0
 

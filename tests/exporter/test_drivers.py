@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from domcaps_exporter import SettingError, Settings
-from domcaps_exporter.drivers import Mustered, Plugin, installed, muster
+from domcaps_exporter.drivers import Mustered, Plugin, installed, judges, muster
 
 GOOD = """
 from domcaps_exporter import Driver, hookimpl
@@ -161,3 +161,13 @@ def test_a_plugins_version_is_its_distributions(shelf: Path) -> None:
     distribution(shelf, "a", "acme-domcaps", "2.5", "acme = throwaway_acme")
     (point,) = PathDistribution(shelf / "a" / "acme_domcaps-2.5.dist-info").entry_points
     assert muster(Settings(), [point]).plugins[0].version == "2.5"
+
+
+def test_a_judge_is_another_one_with_each_line_of_the_plugin(shelf: Path) -> None:
+    codes = []
+    for code in (GOOD, GOOD, f"{GOOD}# more"):
+        point = plugin(shelf, "acme", code)
+        codes += [judge.code for judge in judges(muster(Settings(), [point]), [point]).values()]
+    first, again, other = codes
+    assert first == again
+    assert first != other

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -91,6 +92,13 @@ def test_what_is_missing_stands_below_what_is_there_with_its_reasons() -> None:
     place = lines.index("hostdev           mode: subsystem")
     assert lines[place + 1] == "- pciBackend vfio: iommu-groups, (dev-vfio)"
     assert lines[place + 2] == "? pciBackend xen"
+
+
+def test_parentheses_are_explained_where_there_are_any() -> None:
+    legend = "(in parentheses): libvirt does not look at it, and lists"
+    assert legend in shown(REPORT)
+    strict = tuple(replace(one, unmet=tuple(replace(lack, libvirt="refuses") for lack in one.unmet)) for one in VERDICTS)
+    assert "parentheses" not in shown(replace(REPORT, verdicts=strict))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class Expected(NamedTuple):
 
 EXPECTED: Mapping[str, Expected] = {
     "kvm": Expected("DomcapsKvmLost", "dev-kvm"),
+    "kvm-build": Expected("DomcapsKvmLost", "qemu-kvm-build"),
     "kvm-access": Expected("DomcapsKvmLost", "kvm-access"),
     "iommu": Expected("DomcapsVfioLost", "iommu-groups"),
     "vfio": Expected("DomcapsVfioLost", "dev-vfio"),

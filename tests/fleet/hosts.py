@@ -8,14 +8,15 @@ from functools import cache
 from typing import NamedTuple, TypeAlias
 
 from prometheus_client.core import Metric
-from tests.fleet.worlds import World, described, retold
+from tests.fleet.worlds import World, described, heard, hindsight, retold
 
+from domcaps_exporter.basis import Basis
 from domcaps_exporter.exposition import TEXT_0, Part, plain
 from domcaps_exporter.ledger import Ledger
 from domcaps_exporter.memoir import decode, encode
 from domcaps_exporter.metrics import Options, Sample, completed, exposed, families
-from domcaps_exporter.model import Failure, Outcome, Report, Verdict
-from domcaps_exporter.past import Past, fold, forgotten
+from domcaps_exporter.model import Failure, Outcome, Report, Unmet, Verdict
+from domcaps_exporter.past import Past, fold, forgotten, revised
 from domcaps_exporter.recall import lost, recalled
 from domcaps_exporter.truths import listed
 
@@ -37,14 +38,15 @@ class Host:
     """One host. Tests change its attributes from scrape to scrape.
 
     `up`: it can be scraped; `failure`: the reason why its probe fails; `libvirt`: the world that its libvirt answers for;
-    `version`: that of the exporter; `knows_all`: the exporter is no earlier one, which knew less.
+    `version`: that of the exporter; `knows_all`: the exporter is no earlier one, which knew less; `is_strict`: it is a later one,
+    which says no to `STRICT`.
     """
 
     def __init__(self, name: str, world: World) -> None:
         self.name, self.world = name, world
         self.up, self.failure = True, ""
         self.libvirt: World | None = None
-        self.version, self.knows_all = "1.0.0", True
+        self.version, self.knows_all, self.is_strict = "1.0.0", True, False
         self._memory: dict[str, Past] = {}
         self._folded: dict[str, _Folded] = {}
         self._ledger = self._started()
@@ -53,7 +55,7 @@ class Host:
         """The families that its exporter shows at that time, in seconds since the epoch; None where it cannot be scraped."""
         if not self.up:
             return None
-        outcomes = [self._outcome("qemu", (described if self.knows_all else _possible)(self.world), now)]
+        outcomes = [self._outcome("qemu", self._reports(), now)]
         if self.libvirt is not None:
             outcomes.append(self._outcome("libvirt", retold(self.libvirt), now))
         shown = (family for outcome in outcomes for family in self._shown(outcome))
@@ -82,6 +84,10 @@ class Host:
     def _started(self) -> Ledger:
         return Ledger(("qemu", "libvirt"), (), self.version)
 
+    def _reports(self) -> Reports:
+        made = (described if self.knows_all else _possible)(self.world)
+        return _strictly(made) if self.is_strict else made
+
     def _outcome(self, driver: str, reports: Reports, now: float) -> Outcome:
         failure = Failure(self.failure, "as was told") if self.failure else None
         return Outcome(driver, () if failure else reports, failure, 0.01, now, now)
@@ -90,18 +96,41 @@ class Host:
         """As in the exporter, what has not changed is not looked at again."""
         past, folded = self._memory.get(outcome.driver, Past()), self._folded.get(outcome.driver)
         if folded is None or folded.reports is not outcome.reports or folded.past is not past:
-            past, _ = fold(past, outcome, lambda _: True)
+            past = self._remembered(past, outcome)
             samples = _told(outcome, past)
             folded = _Folded(outcome.reports, past, len(samples), tuple(families(samples)))
             self._memory[outcome.driver], self._folded[outcome.driver] = past, folded
         self._ledger.note(outcome, folded.series)
         return folded.families
 
+    def _remembered(self, past: Past, outcome: Outcome) -> Past:
+        """As the exporter's chronicle does it."""
+        native = outcome.driver == "qemu" and outcome.failure is None
+        if native and past.basis is not None and past.basis.code != self.version:
+            looked_back = hindsight(self.world, past.basis)
+            past = revised(past, outcome.reports, _strictly(looked_back) if self.is_strict else looked_back)
+        past, _ = fold(past, outcome, lambda _: True)
+        return replace(past, basis=Basis(self.version, heard(self.world))) if native else past
+
 
 @cache
 def _possible(world: World) -> Reports:
     """As an exporter would report that has never heard of the values that are impossible here, nor of features of the CPU."""
     return tuple(replace(report, verdicts=tuple(_heard_of(report)), host_features=()) for report in described(world))
+
+
+STRICT = ("interface", "backendType", "passt")
+
+
+@cache
+def _strictly(made: Reports) -> Reports:
+    """As an exporter would report whose rules want something of everybody's passt that nobody has."""
+    return tuple(replace(report, verdicts=tuple(map(_denied, report.verdicts))) for report in made)
+
+
+def _denied(verdict: Verdict) -> Verdict:
+    is_strict = (verdict.element, verdict.enum, verdict.value) == STRICT
+    return replace(verdict, supported=False, unmet=(Unmet("program:passt-repair", "accepts"),)) if is_strict else verdict
 
 
 def _heard_of(report: Report) -> Iterator[Verdict]:

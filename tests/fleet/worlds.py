@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from domcaps_exporter import ABSENT, Answer, Facts, Question, Report, question
+from domcaps_exporter.basis import Basis, basis, standing
 from domcaps_exporter.document import write
 from domcaps_exporter.view import Parsed, View, gather
 from domcaps_libvirt import describe as libvirt
@@ -63,7 +64,21 @@ class World:
 @cache
 def described(world: World) -> tuple[Report, ...]:
     """What the driver for QEMU makes of it: the same object for the same world."""
-    told = facts(world)
+    return _understood(world, facts(world))
+
+
+def hindsight(world: World, earlier: Basis) -> tuple[Report, ...]:
+    """What it makes of nothing but the answers that are as they were."""
+    return _understood(world, standing(facts(world), earlier))
+
+
+@cache
+def heard(world: World) -> Mapping[str, str]:
+    """What an exporter remembers of its answers."""
+    return basis("", facts(world)).heard
+
+
+def _understood(world: World, told: Facts) -> tuple[Report, ...]:
     understood: list[tuple[Report, ...]] = []
 
     def understand(view: View) -> None:
@@ -207,6 +222,12 @@ def _without_kvm(told: Told) -> None:
     _edit(told, "query-kvm", lambda _: {"enabled": False, "present": True})
 
 
+def _without_kvm_built_in(told: Told) -> None:
+    """Another QEMU by the same name."""
+    _edit(told, "query-kvm", lambda _: {"enabled": False, "present": False})
+    _edit(told, "query-accelerators", lambda _: {"enabled": "tcg", "present": ["tcg"]})
+
+
 def _without_access(told: Told) -> None:
     told[question("access", "/dev/kvm", "rw", "")] = b"no"
 
@@ -242,6 +263,7 @@ def _without_nodes(told: Told) -> None:
 
 LACKS: Mapping[str, Lack] = {
     "kvm": _without_kvm,
+    "kvm-build": _without_kvm_built_in,
     "kvm-access": _without_access,
     "iommu": _empty("/sys/kernel/iommu_groups"),
     "vfio": _gone(question("exists", "/dev/vfio/vfio")),

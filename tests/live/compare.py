@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-import re
 import sys
 import time
 from collections import Counter
@@ -36,8 +35,6 @@ from domcaps_qemu.settings import ALL, ARCHS, Wanted
 MACHINES = ("", "q35", "pc", "microvm", "isapc", "virt", "s390-ccw-virtio", "pseries")
 """Empty: the one that libvirt chooses."""
 VIRTTYPES = ("kvm", "qemu")
-COMPARED = "compared"
-"""The property under which a test says its tally."""
 _NO_OTHER = ("none",)
 """An architecture that no emulator is named for: only the emulator that is named by its path is asked."""
 _SECONDS = 120.0
@@ -75,12 +72,6 @@ class Tally:
         self.documents += other.documents
         self.same_facts += other.same_facts
         self.facts += other.facts
-
-    @classmethod
-    def read(cls, said: str) -> Tally:
-        """What `str` made of one; an empty one of any other text."""
-        found = re.search(r"(\d+) of (\d+) documents identical, (\d+) of (\d+) facts", said)
-        return cls(*map(int, found.groups())) if found is not None else cls()
 
     @property
     def complete(self) -> bool:

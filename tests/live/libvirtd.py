@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROGRAMS = ("libvirtd", "virsh")
+_NEEDED = ("env", "unshare", "sh", "mount", "mkdir", "cp", *PROGRAMS)
 SOCKET = "libvirt-sock"
 REAPER = str(Path(__file__).with_name("reaper.py"))
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
@@ -29,9 +30,9 @@ _PATIENCE = 120.0
 _LIBVIRTD_CONF = """listen_tcp = 0
 unix_sock_dir = "{folder}"
 auth_unix_ro = "none"
-auth_unix_rw = "none"
 log_outputs = "3:stderr"
 """
+_FOR_EVERYBODY = 'auth_unix_rw = "none"\n'
 _QEMU_CONF = """security_driver = "none"
 """
 # Where only root may open /dev/kvm, libvirt would find its cache outdated at every call: it looks as the user that runs guests.
@@ -46,7 +47,8 @@ for folder in /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt 
     mount -t tmpfs tmpfs "$folder"
 done
 cp "$1" /etc/libvirt/qemu.conf
-shift
+eval "$2"
+shift 2
 exec "$@"
 """
 
@@ -59,6 +61,12 @@ class Crashed(Exception):
     """libvirtd ended while it was asked."""
 
 
+def linked(folder: Path, *more: str) -> None:
+    """Fill a folder with what a private libvirtd needs of PATH, and more: it asks the emulators that are beside it, not thirty."""
+    for program in (*_NEEDED, *more):
+        (folder / program).symlink_to(shutil.which(program, path=f"{_PATH}:/sbin") or "/nonexistent")
+
+
 def lacking() -> str:
     """The first program that this machine would need and has not; empty if it has them all."""
     return next((program for program in PROGRAMS if shutil.which(program, path=_PATH) is None), "")
@@ -66,6 +74,14 @@ def lacking() -> str:
 
 class NotStarted(Exception):
     """libvirtd does not run here; the message is what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Who says what a client may do: `begin` is shell that starts it in libvirtd's mount namespace, `settings` libvirtd.conf's."""
+
+    begin: str
+    settings: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +114,26 @@ class Libvirt:
 
 
 @contextmanager
-def private(path: str = _PATH, tls: str = "") -> Iterator[Libvirt]:
+def private(path: str = _PATH, tls: str = "", guard: Guard | None = None) -> Iterator[Libvirt]:
     """A libvirtd with an empty cache, ready to be asked. Afterwards it and all its QEMUs are gone.
 
     It finds libvirtd, its emulators and the programs that make its directories in `path`. `tls`: libvirtd.conf's lines about TLS,
-    where it shall listen for that.
+    where it shall listen for that. `guard` is for root only, and ends with libvirtd; without one, everybody may everything.
 
     Raises:
         NotStarted: it does not get ready.
     """
     with tempfile.TemporaryDirectory(prefix="libvirt-") as name:
         folder = Path(name)
-        libvirtd = ["libvirtd", "--config", str(_configured(folder, tls)), "--pid-file", str(folder / "pid")]
+        settings = (tls or "listen_tls = 0\n") + (_FOR_EVERYBODY if guard is None else guard.settings)
+        libvirtd = ["libvirtd", "--config", str(_configured(folder, settings)), "--pid-file", str(folder / "pid")]
         libvirtd += ["--listen"] if tls else []
         reaped = [sys.executable, REAPER, *libvirtd]
         said = folder / "said"
         with said.open("wb") as out:
             environment = _environment({"PATH": path, **_session(folder)})
             process = subprocess.Popen(
-                [*_elsewhere(folder), *reaped], env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+                [*_elsewhere(folder, guard), *reaped], env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )
         try:
             _await_ready(process, folder / SOCKET, said)
@@ -126,18 +143,19 @@ def private(path: str = _PATH, tls: str = "") -> Iterator[Libvirt]:
             process.wait()
 
 
-def _configured(folder: Path, tls: str) -> Path:
+def _configured(folder: Path, settings: str) -> Path:
     """Writes the two configuration files; libvirtd's own."""
-    settings = folder / "config" / "libvirt"
-    settings.mkdir(parents=True)
-    (settings / "qemu.conf").write_text(_QEMU_CONF_OF_ROOT if _is_root() else _QEMU_CONF)
-    (settings / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(folder=folder) + (tls or "listen_tls = 0\n"))
-    return settings / "libvirtd.conf"
+    files = folder / "config" / "libvirt"
+    files.mkdir(parents=True)
+    (files / "qemu.conf").write_text(_QEMU_CONF_OF_ROOT if _is_root() else _QEMU_CONF)
+    (files / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(folder=folder) + settings)
+    return files / "libvirtd.conf"
 
 
-def _elsewhere(folder: Path) -> list[str]:
+def _elsewhere(folder: Path, guard: Guard | None) -> list[str]:
     """The command that becomes another, where libvirt's system directories are new."""
-    unshared = ["unshare", "--mount", "sh", "-c", _ELSEWHERE, "sh", str(folder / "config/libvirt/qemu.conf")]
+    begin = "" if guard is None else guard.begin
+    unshared = ["unshare", "--mount", "sh", "-c", _ELSEWHERE, "sh", str(folder / "config/libvirt/qemu.conf"), begin]
     return unshared if _is_root() else []
 
 

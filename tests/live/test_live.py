@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from tests.endtoend import eventually, runs
-from tests.live.compare import COMPARED
 from tests.live.kvm import WITHOUT_KVM
 from tests.live.libvirtd import REAPER, lacking
 from tests.live.suites import CHECKOUT
@@ -24,16 +23,21 @@ Needs = Callable[[str, object, str], None]
 
 @pytest.fixture
 def compared(needs: Needs, record_property: Callable[[str, object], None]) -> Callable[..., None]:
-    """Asserts that all documents are identical, and notes how many they were."""
+    """Asserts that all documents are identical, and says how many they were."""
     needs(lacking() or "libvirtd", not lacking(), "its documents are what ours are compared with")
 
     def compare(*argv: str, within: Sequence[str] = ()) -> None:
         command = [*within, sys.executable, "-m", "tests.live.compare", *argv]
         done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=300, check=False)
-        record_property(COMPARED, done.stdout.strip().rpartition("\n")[2])
+        where = " without KVM" if within else ""
+        record_property("said", f"beside libvirt, {Path(argv[0]).name}{where}: {_last_line(done.stdout)}")
         assert done.returncode == 0, done.stdout + done.stderr
 
     return compare
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2].removeprefix("in all: ")
 
 
 def test_the_native_emulators_documents_are_libvirts_to_the_byte(compared: Callable[..., None], needs: Needs) -> None:

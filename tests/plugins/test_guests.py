@@ -10,7 +10,7 @@ import pytest
 from domcaps_exporter import ABSENT, Answer, Question, Refusal, Truth, Verdict, question
 from domcaps_exporter.view import View
 from domcaps_qemu.emulators import Emulator, native
-from domcaps_qemu.guests import guest_user, guests
+from domcaps_qemu.guests import guest_user, guests, unknown_user
 from domcaps_qemu.machines import Machine
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.world import ACCELERATED, EMULATED
@@ -73,8 +73,17 @@ def test_a_foreign_architecture_is_emulated_only() -> None:
     assert list(kinds(FOREIGN, Wanted(virttypes=("kvm", "qemu")))) == [f"q35 qemu {ACCELERATED}"]
 
 
-def test_an_emulator_without_kvm_is_not_asked_for_it() -> None:
-    assert list(kinds(replace(QEMU, compiled=False, enabled=False))) == [f"q35 qemu {ACCELERATED}"]
+def test_an_emulator_that_was_built_without_kvm_is_a_no_so_that_one_that_had_it_is_missed() -> None:
+    found = kinds(replace(QEMU, compiled=False, enabled=False))
+    assert list(found) == [f"q35 kvm {ACCELERATED}", f"q35 qemu {ACCELERATED}"]
+    assert [one.supported for one in found.values()] == [False, True]
+    assert unmet(found[f"q35 kvm {ACCELERATED}"]) == [("qemu-kvm-build", "refuses")]
+
+
+def test_that_it_was_built_without_kvm_is_known_also_to_an_exporter_without_access() -> None:
+    verdict = kinds(replace(QEMU, compiled=False, enabled=False), host={**HOST, access(): b"no"})[f"q35 kvm {ACCELERATED}"]
+    assert verdict.supported is False
+    assert ("qemu-kvm-build", "refuses") in unmet(verdict)
 
 
 def test_machines_are_those_that_were_asked_for_each_once() -> None:
@@ -153,11 +162,49 @@ def test_an_emulator_that_has_said_nothing_is_unknown() -> None:
         (b'user = "one"\n  user="two"\n', "two"),
         (b'remote_user = "x"\n', ""),
         (ABSENT, ""),
-        (Refusal("denied"), ""),
     ],
 )
 def test_who_runs_guests_is_read_from_qemu_conf(conf: Answer, user: str) -> None:
     assert guest_user(View({CONF: conf}), Wanted()) == user
+
+
+@pytest.mark.parametrize(
+    ("users", "user"),
+    [
+        ({"libvirt-qemu": b"no"}, "libvirt-qemu"),
+        ({"libvirt-qemu": Refusal("error"), "qemu": b"yes"}, "qemu"),
+        ({"libvirt-qemu": Refusal("error"), "qemu": Refusal("error")}, None),
+        ({}, None),
+    ],
+)
+def test_where_qemu_conf_may_not_be_read_it_is_the_user_that_distributions_make(
+    users: Mapping[str, Answer], user: str | None
+) -> None:
+    host = {CONF: Refusal("denied"), **{access(name): answer for name, answer in users.items()}}
+    assert guest_user(View(host), Wanted()) == user
+
+
+@pytest.mark.parametrize(
+    ("own", "usual", "expected"),
+    [
+        (b"yes", b"yes", True),
+        (b"yes", b"no", False),  # the guests' user lost its access: an outage, though the exporter is in the group kvm
+        (b"no", b"yes", None),  # nobody told whether KVM works
+        (b"yes", Refusal("error"), True),  # nobody knows the user, and the exporter is the best witness
+        (b"no", Refusal("error"), None),  # that the exporter may not tells nothing of a user whom nobody knows
+    ],
+)
+def test_what_a_host_tells_an_exporter_that_may_not_read_qemu_conf(own: Answer, usual: Answer, expected: Truth) -> None:
+    users: Mapping[Question, Answer] = {access(): own, access("libvirt-qemu"): usual, access("qemu"): Refusal("error")}
+    found = kinds(replace(QEMU, enabled=own == b"yes"), host={CONF: Refusal("denied"), DEVICE: b"device", **users})
+    assert found[f"q35 kvm {ACCELERATED}"].supported is expected
+
+
+def test_that_nobody_knows_the_user_is_said_where_it_matters() -> None:
+    nobody = {CONF: Refusal("denied"), access("libvirt-qemu"): Refusal("error"), access("qemu"): Refusal("error")}
+    assert unknown_user(View({**nobody, access(): b"yes"}), Wanted()) == ()
+    [note] = unknown_user(View({**nobody, access(): b"no"}), Wanted())
+    assert "/etc/libvirt/qemu.conf may not be read" in note
 
 
 def test_the_setting_wins_over_qemu_conf() -> None:

@@ -30,9 +30,6 @@ from domcaps_libvirt.clients import SYSTEM_PYTHON
 from domcaps_libvirt.probe import Libvirt
 from domcaps_libvirt.settings import Wanted
 
-PROGRAMS = ("env", "unshare", "sh", "mount", "mkdir", "cp", "libvirtd")
-"""What a private libvirtd needs of PATH: with one emulator beside them it asks one emulator, not thirty."""
-
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -40,8 +37,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if lacking:
         pytest.skip(f"needs libvirtd: {lacking} is not here")
     folder = tmp_path_factory.mktemp("path")
-    for program in PROGRAMS:
-        (folder / program).symlink_to(shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "/nonexistent")
+    libvirtd.linked(folder)
     (folder / NAME).symlink_to(EMULATOR)
     return folder
 

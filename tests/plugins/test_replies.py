@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from domcaps_exporter import qmp
 from domcaps_qemu import replies
 from domcaps_qemu.replies import Schema
 
@@ -46,7 +47,7 @@ def test_an_error_is_nothing(read: Callable[[bytes], object]) -> None:
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b"5", b"{}", b'{"error": 1}', b'{"error": {"class": 1}}', b'{"error": {}}'])
 def test_neither_a_return_nor_an_error_is_no_reply(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        replies.reply(line)
+        qmp.reply(line)
 
 
 @pytest.mark.parametrize(
