@@ -199,14 +199,19 @@ def _written(families: Iterable[Metric], openmetrics: bool) -> bytes:
 
 
 def _lines(family: Metric, openmetrics: bool) -> Iterator[str]:
-    """In text a counter's family is named as its samples are; quotes in helps are escaped in OpenMetrics only."""
-    name = f"{family.name}_total" if family.type == "counter" and not openmetrics else family.name
-    described = _escaped(family.documentation) if openmetrics else _slashed(family.documentation)
-    yield f"# HELP {name} {described}\n# TYPE {name} {family.type}\n"
+    yield _head(family.name, family.documentation, family.type, openmetrics)
     for sample in family.samples:
         labels = ",".join([f'{label}="{_escaped(value)}"' for label, value in sorted(sample.labels.items())])
         number = floatToGoString(sample.value)  # type: ignore[no-untyped-call]  # theirs
         yield f"{sample.name}{{{labels}}} {number}\n" if labels else f"{sample.name} {number}\n"
+
+
+@lru_cache(maxsize=128)
+def _head(name: str, documentation: str, kind: str, openmetrics: bool) -> str:
+    """In text a counter's family is named as its samples are; quotes in helps are escaped in OpenMetrics only."""
+    named = f"{name}_total" if kind == "counter" and not openmetrics else name
+    described = _escaped(documentation) if openmetrics else _slashed(documentation)
+    return f"# HELP {named} {described}\n# TYPE {named} {kind}\n"
 
 
 @lru_cache(maxsize=1024)

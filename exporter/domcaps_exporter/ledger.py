@@ -1,4 +1,4 @@
-"""What the exporter says about itself: how each driver's probes went, which plugins there are, and the process. It only remembers.
+"""What the exporter says about itself: how each driver's probes went, and which plugins there are. It only remembers.
 
 A driver is *seen* once its hypervisor was there, also before a restart where there is a state file. Until then its absence is the
 expected thing: no `domcaps_probe_success`, no failure counted, so that a host without Xen does not raise Xen's alarm.
@@ -10,7 +10,6 @@ import platform
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from domcaps_exporter.drivers import Plugin
@@ -36,10 +35,6 @@ class Ledger:
         self._records = {driver: _Record() for driver in drivers}
         self.constant = (*_of_plugins(tuple(plugins)), _of_build(version))
         """What never changes: the plugins and the build."""
-        self._process = CollectorRegistry()
-        ProcessCollector(registry=self._process)
-        PlatformCollector(registry=self._process)
-        GCCollector(registry=self._process)
 
     def note(self, outcome: Outcome, series: int) -> None:
         """Enter what became of a driver and how many series it makes. An outcome that several scrapes share is entered once."""
@@ -72,10 +67,6 @@ class Ledger:
     def passing(self, drivers: Container[str]) -> Iterator[Metric]:
         """What differs from probe to probe."""
         return _of_times(self._seen_of(drivers))
-
-    def process(self) -> Iterable[Metric]:
-        """prometheus_client's families about this process and its Python."""
-        return self._process.collect()
 
     def _seen_of(self, drivers: Container[str]) -> dict[str, _Record]:
         return {driver: record for driver, record in self._records.items() if driver in drivers and record.last is not None}

@@ -27,6 +27,7 @@ from domcaps_exporter.ledger import Ledger
 from domcaps_exporter.metrics import Exposed, Options, completed, exposed, families
 from domcaps_exporter.model import Document, Driver, Outcome, Report
 from domcaps_exporter.past import Past
+from domcaps_exporter.process import Process
 from domcaps_exporter.recall import lost, recalled
 
 _Reports: TypeAlias = tuple[Report, ...]
@@ -88,6 +89,7 @@ class Service:
         self._limit = series_limit
         self._options = Options() if options is None else options
         self.chronicle = Chronicle(tuple(self._watches)) if chronicle is None else chronicle
+        self._process = Process()
         self._ledger = Ledger(self._watches, self.plugins, self.version, self.chronicle.seen)
         self._judged: dict[str, _Judged] = {}
         self._said: dict[frozenset[str], Part] = {}
@@ -112,8 +114,9 @@ class Service:
     def metrics(self, outcomes: Sequence[Outcome], wanted: Format, gzip: bool, *, process: bool = True) -> bytes:
         """The exposition of a scrape; `process`: also what is about the exporter rather than about the drivers asked."""
         drivers = frozenset(outcome.driver for outcome in outcomes)
-        kept = self.body(outcomes), self._own(drivers, self._ledger.constant if process else ())
-        tail = Part((*self._ledger.passing(drivers), *(self._ledger.process() if process else ())))
+        constant = (*self._ledger.constant, *self._process.constant) if process else ()
+        kept = self.body(outcomes), self._own(drivers, constant)
+        tail = Part((*self._ledger.passing(drivers), *(self._process.families() if process else ())))
         return (gzipped if gzip else plain)(kept, tail, wanted)
 
     def textfile(self, outcomes: Sequence[Outcome]) -> bytes:
