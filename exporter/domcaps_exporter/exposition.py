@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from prometheus_client.core import Metric
+from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 
@@ -160,17 +161,32 @@ class Part:
         return self._packed[wanted.openmetrics]
 
 
-def plain(kept: Sequence[Part], tail: Part, wanted: Format) -> bytes:
-    """A whole exposition."""
-    return b"".join((*(part.plain(wanted) for part in kept), tail.plain(wanted), _end(wanted)))
+class Figures:
+    """Families whose samples stay the same and whose values do not: what stands around the values is written once."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = tuple(families)
+        self._around: dict[bool, Sequence[str]] = {}
+
+    def plain(self, values: Sequence[float], wanted: Format) -> bytes:
+        """With these values, one for each sample in the families' order."""
+        if wanted.openmetrics not in self._around:
+            self._around[wanted.openmetrics] = tuple(_around(self._families, wanted.openmetrics))
+        around = zip(self._around[wanted.openmetrics], values, strict=True)
+        return "".join([f"{before}{_number(value)}\n" for before, value in around]).encode()
 
 
-def gzipped(kept: Sequence[Part], tail: Part, wanted: Format) -> bytes:
+def plain(kept: Sequence[Part], tail: bytes, wanted: Format) -> bytes:
+    """A whole exposition; `tail` is written in that format."""
+    return b"".join((*(part.plain(wanted) for part in kept), tail, _end(wanted)))
+
+
+def gzipped(kept: Sequence[Part], tail: bytes, wanted: Format) -> bytes:
     """A whole exposition as one gzip member (RFC 1952: no name, no time), the blocks of what is kept taken as they are.
 
     Checksums cannot be joined: that of the first part, which is by far the largest, is the only one that is not reckoned again.
     """
-    packed, last = [part.packed(wanted) for part in kept], tail.plain(wanted) + _end(wanted)
+    packed, last = [part.packed(wanted) for part in kept], tail + _end(wanted)
     crc = packed[0].crc if packed else 0
     for data in (*(part.plain(wanted) for part in kept[1:]), last):
         crc = zlib.crc32(data, crc)
@@ -184,12 +200,12 @@ def _end(wanted: Format) -> bytes:
     return b"# EOF\n" if wanted.openmetrics else b""
 
 
-_SMALL = (11, 4)
-"""The window (2 KiB) and memory level for a few lines: to set up zlib's usual ones takes longer than to deflate the lines."""
+_SMALL = (1, 11, 4)
+"""Level, window (2 KiB) and memory for a few lines: to set up zlib's usual ones takes longer than to deflate the lines."""
 
 
-def _deflated(data: bytes, flush: int, window: int = zlib.MAX_WBITS, memory: int = zlib.DEF_MEM_LEVEL) -> bytes:
-    deflate = zlib.compressobj(6, zlib.DEFLATED, -window, memory)
+def _deflated(data: bytes, flush: int, level: int = 6, window: int = zlib.MAX_WBITS, memory: int = zlib.DEF_MEM_LEVEL) -> bytes:
+    deflate = zlib.compressobj(level, zlib.DEFLATED, -window, memory)
     return deflate.compress(data) + deflate.flush(flush)
 
 
@@ -201,9 +217,34 @@ def _written(families: Iterable[Metric], openmetrics: bool) -> bytes:
 def _lines(family: Metric, openmetrics: bool) -> Iterator[str]:
     yield _head(family.name, family.documentation, family.type, openmetrics)
     for sample in family.samples:
-        labels = ",".join([f'{label}="{_escaped(value)}"' for label, value in sorted(sample.labels.items())])
-        number = floatToGoString(sample.value)  # type: ignore[no-untyped-call]  # theirs
-        yield f"{sample.name}{{{labels}}} {number}\n" if labels else f"{sample.name} {number}\n"
+        yield f"{_named(sample)} {_number(sample.value)}\n"
+
+
+def _around(families: Iterable[Metric], openmetrics: bool) -> Iterator[str]:
+    """What stands before each value."""
+    before = ""
+    for family in families:
+        before += _head(family.name, family.documentation, family.type, openmetrics)
+        for sample in family.samples:
+            yield f"{before}{_named(sample)} "
+            before = ""
+
+
+def _named(sample: Sample) -> str:
+    labels = ",".join([f'{label}="{_escaped(value)}"' for label, value in sorted(sample.labels.items())])
+    return f"{sample.name}{{{labels}}}" if labels else sample.name
+
+
+def _number(value: float) -> str:
+    """Zero is 0.0, whatever its sign."""
+    return _spelt(value + 0.0)
+
+
+@lru_cache(maxsize=1024)
+def _spelt(value: float) -> str:
+    """Kept, for most numbers are one of a few."""
+    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]  # theirs
+    return text
 
 
 @lru_cache(maxsize=128)

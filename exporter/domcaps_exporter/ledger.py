@@ -32,6 +32,8 @@ class Ledger:
     def __init__(self, drivers: Iterable[str], plugins: Iterable[Plugin], version: str, seen: Container[str] = ()) -> None:
         """`seen`: the drivers that were seen before this process began."""
         self._seen = seen
+        self.revision = 0
+        """Another number whenever `lasting` says something else."""
         self._records = {driver: _Record() for driver in drivers}
         self.constant = (*_of_plugins(tuple(plugins)), _of_build(version))
         """What never changes: the plugins and the build."""
@@ -46,6 +48,8 @@ class Ledger:
             and outcome.driver not in self._seen
         ):
             return
+        if record.last is None or not _alike(record.last, outcome) or record.series != series:
+            self.revision += 1
         if not _same(record.last, outcome):
             if outcome.failure is None:
                 record.success = outcome.finished
@@ -60,7 +64,7 @@ class Ledger:
         yield from self.constant
 
     def lasting(self, drivers: Container[str]) -> Iterator[Metric]:
-        """What became of the probes of these drivers: the same as long as it is the same with each of them."""
+        """What became of the probes of these drivers: the same as long as each of them goes on answering."""
         yield from _of_answers(self._seen_of(drivers))
         yield _of_failures({driver: record for driver, record in self._records.items() if driver in drivers})
 
@@ -74,6 +78,11 @@ class Ledger:
 
 def _same(one: Outcome | None, other: Outcome) -> bool:
     return one is not None and (one.started, one.finished, one.failure) == (other.started, other.finished, other.failure)
+
+
+def _alike(one: Outcome, other: Outcome) -> bool:
+    """An answer as before; each failure is another one."""
+    return one.failure is None and other.failure is None
 
 
 def _of_answers(seen: dict[str, _Record]) -> Iterator[Metric]:

@@ -17,8 +17,6 @@ from importlib.metadata import version
 from itertools import chain
 from typing import Protocol, TypeAlias
 
-from prometheus_client.core import Metric
-
 from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.document import write
 from domcaps_exporter.drivers import Plugin
@@ -92,7 +90,7 @@ class Service:
         self._process = Process()
         self._ledger = Ledger(self._watches, self.plugins, self.version, self.chronicle.seen)
         self._judged: dict[str, _Judged] = {}
-        self._said: dict[frozenset[str], Part] = {}
+        self._said: dict[frozenset[str], tuple[tuple[int, int, bool], Part]] = {}
         self._written: dict[tuple[str, ...], tuple[tuple[_Reports | Past, ...], Part]] = {}
 
     @property
@@ -114,15 +112,15 @@ class Service:
     def metrics(self, outcomes: Sequence[Outcome], wanted: Format, gzip: bool, *, process: bool = True) -> bytes:
         """The exposition of a scrape; `process`: also what is about the exporter rather than about the drivers asked."""
         drivers = frozenset(outcome.driver for outcome in outcomes)
-        constant = (*self._ledger.constant, *self._process.constant) if process else ()
-        kept = self.body(outcomes), self._own(drivers, constant)
-        tail = Part((*self._ledger.passing(drivers), *(self._process.families() if process else ())))
+        kept = self.body(outcomes), self._own(drivers, process)
+        tail = Part(self._ledger.passing(drivers)).plain(wanted) + (self._process.plain(wanted) if process else b"")
         return (gzipped if gzip else plain)(kept, tail, wanted)
 
     def textfile(self, outcomes: Sequence[Outcome]) -> bytes:
         """The exposition without what is about this process, which ends with it."""
         drivers = frozenset(outcome.driver for outcome in outcomes)
-        return plain((self.body(outcomes),), Part((*self.chronicle.families(drivers), *self._ledger.families(drivers))), TEXT_0)
+        own = Part((*self.chronicle.families(drivers), *self._ledger.families(drivers)))
+        return plain((self.body(outcomes), own), b"", TEXT_0)
 
     def body(self, outcomes: Sequence[Outcome]) -> Part:
         """What the documents say and what is missed, the same object as long as every driver's reports and past are."""
@@ -139,14 +137,17 @@ class Service:
             del self._written[next(iter(self._written))]
         return kept[1]
 
-    def _own(self, drivers: frozenset[str], constant: Iterable[Metric]) -> Part:
+    def _own(self, drivers: frozenset[str], process: bool) -> Part:
         """What the exporter says of itself, the same object as long as it says the same."""
-        said = [*self.chronicle.families(drivers), *self._ledger.lasting(drivers), *constant]
+        ground = self._ledger.revision, self.chronicle.revision, process
         kept = self._said.pop(drivers, None)
-        self._said[drivers] = kept if kept is not None and kept.families == said else Part(said)
+        if kept is None or kept[0] != ground:
+            constant = self._ledger.constant if process else ()
+            kept = ground, Part((*self.chronicle.families(drivers), *self._ledger.lasting(drivers), *constant))
+        self._said[drivers] = kept
         if len(self._said) > _COMBINATIONS:
             del self._said[next(iter(self._said))]
-        return self._said[drivers]
+        return kept[1]
 
     def _entered(self, outcome: Outcome) -> Outcome:
         """The outcome as it may be shown, entered into the ledger."""

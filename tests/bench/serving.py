@@ -2,7 +2,9 @@
 
 Everything is measured in one run, in turn, several rounds: on a shared machine only minimums and ratios mean something. The server
 is bound to one core, who asks (wrk) to another. CPU time is the server's, of all its threads; what a scrape starts (nothing, on a
-host that stands still) would be in it. Prints tables; judges nothing. Usage: python -m tests.bench.serving [--rounds N] [--seconds N]
+host that stands still) would be in it. Prints tables; judges nothing.
+
+Usage: python -m tests.bench.serving [--rounds N] [--seconds N]
 """
 
 from __future__ import annotations
