@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import platform
+import resource
 import shutil
 import signal
 import socket
@@ -198,6 +199,22 @@ def program(pid: int) -> str:
 
 def threads(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds now."""
+    (pages,) = Path(f"/proc/{pid}/statm").read_text().split()[1:2]
+    return int(pages) * resource.getpagesize()
+
+
+def busy(pid: int) -> float:
+    """Seconds of CPU that a process has used, its ended threads and the children that it waited for among it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def eventually(condition: Callable[[], object], seconds: float = 5) -> bool:

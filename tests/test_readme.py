@@ -63,7 +63,7 @@ PAST = Past({TELLING.identity: Guest({("hostdev", "pciBackend", "vfio"): Trace(F
 
 def told(options: Options) -> list[Metric]:
     samples = exposed(Outcome("qemu", (TELLING,)), 10_000, options).samples
-    return families((*samples, *lost("qemu", PAST)))
+    return list(families((*samples, *lost("qemu", PAST))))
 
 
 def emitted(options: Options) -> set[str]:

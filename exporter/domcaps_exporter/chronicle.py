@@ -64,6 +64,8 @@ class Chronicle:
     ) -> None:
         self._drivers, self._file, self._retention, self._there, self._clock = drivers, file, retention, there, clock
         self._judges = judges or {}
+        self.revision = 0
+        """Another number whenever `families` say something else."""
         self._pasts: dict[str, Past] = {}
         self._latest: dict[str, float] = {}
         self._counts: Counter[tuple[str, Direction]] = Counter()
@@ -162,6 +164,7 @@ class Chronicle:
 
     def _take(self, pasts: dict[str, Past]) -> None:
         """Remember just this. Of drivers that are not asked, no guest is."""
+        self.revision += 1
         asked = {driver: past for driver, past in pasts.items() if driver in self._drivers}
         others = {driver: withdrawn(past, self._clock()) for driver, past in pasts.items() if driver not in self._drivers}
         self._pasts = {**asked, **{driver: past for driver, past in others.items() if past.guests}}
@@ -176,6 +179,7 @@ class Chronicle:
         return max(room, 0)
 
     def _tell(self, changes: Iterable[Change]) -> None:
+        self.revision += 1
         for change in changes:
             self._counts[change.driver, change.direction] += 1
             self._recent.append(change)

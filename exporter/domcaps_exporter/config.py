@@ -26,6 +26,8 @@ TOP = ("drivers", "metrics", "targets")
 METRICS = ("blockers", "model_versions")
 """The switches in the section `metrics`: `metrics.Options`."""
 
+MERGE = "tag:yaml.org,2002:merge"
+"""What the key `<<` is to YAML."""
 
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 """What a target may be called."""
@@ -173,11 +175,15 @@ def _shown(value: object) -> str:
 
 
 class Unrepeated(yaml.SafeLoader):
-    """SafeLoader that refuses repeated keys."""
+    """SafeLoader that refuses repeated keys, and the key `<<` unless it is `merging`."""
+
+    merging = False
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen = set()
         for key_node, _ in node.value:
+            if self.merging and key_node.tag == MERGE:
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable) or key in seen:
                 problem = f"the key {_shown(key)} stands twice" if isinstance(key, Hashable) else "a key must be a word"

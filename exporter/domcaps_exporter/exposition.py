@@ -1,8 +1,8 @@
 """Which of three formats a scraper gets (Accept, Accept-Encoding), and its bytes: text, OpenMetrics, gzip. Pure.
 
-An exposition has two pieces with no family in common: the **body**, which is written once and kept as long as the drivers' reports
-stand still, and the small **tail** that differs from scrape to scrape. A gzipped exposition is one gzip member made of the body's
-kept deflate blocks and the tail's fresh ones.
+An exposition has pieces with no family in common: those that are written once and **kept** (what the drivers report, what the
+exporter says of itself while nothing happens), and the small **tail** that differs from scrape to scrape. A gzipped exposition is
+one gzip member made of the kept pieces' deflate blocks and the tail's fresh ones.
 
 All our names are legacy names (letters, digits, underscores), which the escaping schemes `allow-utf-8`, `underscores` and `values`
 leave alone: their bytes are the same. `dots` would rename every metric; a wish for it is answered with `underscores`, and the
@@ -14,14 +14,14 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
-from prometheus_client import generate_latest
 from prometheus_client.core import Metric
-from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,10 @@ OPENMETRICS = Format("application/openmetrics-text", "1.0.0", "underscores")
 
 _SERVED = (TEXT_0, TEXT_1, OPENMETRICS)
 _SCHEMES = ("allow-utf-8", "underscores", "values")
+
+_HEADERS = 64
+"""Headers whose meaning is kept: a scraper says the same each time."""
+
 _QUALITY = re.compile(r"(0(\.[0-9]*)?|1(\.0*)?)")
 
 
@@ -64,6 +68,7 @@ class _Clause(NamedTuple):
     position: int
 
 
+@lru_cache(_HEADERS)
 def negotiate(accept: str) -> Format:
     """The format that an Accept header asks for: the greatest q, then a named type before a wildcard, then the header's order.
 
@@ -77,6 +82,7 @@ def negotiate(accept: str) -> Format:
     return TEXT_0 if best is None else _announced(best[4], best[3].escaping)
 
 
+@lru_cache(_HEADERS)
 def accepts_gzip(accept_encoding: str) -> bool:
     """Is gzip acceptable, and not less wanted than the plain bytes?"""
     wishes = {coding: quality for coding, named in _parsed(accept_encoding) if (quality := _quality(named)) is not None}
@@ -124,63 +130,136 @@ def _quality(named: dict[str, str]) -> float | None:
 
 
 class _Packed(NamedTuple):
-    """Deflate blocks that end at a byte and refer to nothing before them, and the checksum and size of what they hold."""
+    """Deflate blocks that end at a byte and refer to nothing before them, and the checksum of what they hold."""
 
     blocks: bytes
     crc: int
-    size: int
 
 
-class Part(Collector):
-    """A piece of an exposition: families, and their bytes in either writer's words, each written on first use and kept."""
+class Part:
+    """A piece of an exposition: families, and their bytes in either writer's words, each written on first use and kept.
+
+    `families` are gone through again for each of the two: what makes them anew each time need not keep them.
+    """
 
     def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = tuple(families)
+        self.families = families
         self._plain: dict[bool, bytes] = {}
         self._packed: dict[bool, _Packed] = {}
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
 
     def plain(self, wanted: Format) -> bytes:
         """The families in that format, without OpenMetrics' last line."""
         if wanted.openmetrics not in self._plain:
-            self._plain[wanted.openmetrics] = _written(self, wanted)
+            self._plain[wanted.openmetrics] = _written(self.families, wanted.openmetrics)
         return self._plain[wanted.openmetrics]
 
     def packed(self, wanted: Format) -> _Packed:
         """The same, deflated."""
         if wanted.openmetrics not in self._packed:
             plain = self.plain(wanted)
-            self._packed[wanted.openmetrics] = _Packed(_deflated(plain, zlib.Z_FULL_FLUSH), zlib.crc32(plain), len(plain))
+            self._packed[wanted.openmetrics] = _Packed(_deflated(plain, zlib.Z_FULL_FLUSH), zlib.crc32(plain))
         return self._packed[wanted.openmetrics]
 
 
-def plain(body: Part, tail: Part, wanted: Format) -> bytes:
-    """A whole exposition."""
-    return body.plain(wanted) + tail.plain(wanted) + _end(wanted)
+class Figures:
+    """Families whose samples stay the same and whose values do not: what stands around the values is written once."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = tuple(families)
+        self._around: dict[bool, Sequence[str]] = {}
+
+    def plain(self, values: Sequence[float], wanted: Format) -> bytes:
+        """With these values, one for each sample in the families' order."""
+        if wanted.openmetrics not in self._around:
+            self._around[wanted.openmetrics] = tuple(_around(self._families, wanted.openmetrics))
+        around = zip(self._around[wanted.openmetrics], values, strict=True)
+        return "".join([f"{before}{_number(value)}\n" for before, value in around]).encode()
 
 
-def gzipped(body: Part, tail: Part, wanted: Format) -> bytes:
-    """A whole exposition as one gzip member (RFC 1952: no name, no time), the body's blocks taken as they are kept."""
-    packed, last = body.packed(wanted), tail.plain(wanted) + _end(wanted)
+def plain(kept: Sequence[Part], tail: bytes, wanted: Format) -> bytes:
+    """A whole exposition; `tail` is written in that format."""
+    return b"".join((*(part.plain(wanted) for part in kept), tail, _end(wanted)))
+
+
+def gzipped(kept: Sequence[Part], tail: bytes, wanted: Format) -> bytes:
+    """A whole exposition as one gzip member (RFC 1952: no name, no time), the blocks of what is kept taken as they are.
+
+    Checksums cannot be joined: that of the first part, which is by far the largest, is the only one that is not reckoned again.
+    """
+    packed, last = [part.packed(wanted) for part in kept], tail + _end(wanted)
+    crc = packed[0].crc if packed else 0
+    for data in (*(part.plain(wanted) for part in kept[1:]), last):
+        crc = zlib.crc32(data, crc)
+    size = sum(len(part.plain(wanted)) for part in kept) + len(last)
     header = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
-    trailer = struct.pack("<II", zlib.crc32(last, packed.crc), (packed.size + len(last)) & 0xFFFFFFFF)
-    return header + packed.blocks + _deflated(last, zlib.Z_FINISH) + trailer
+    trailer = struct.pack("<II", crc, size & 0xFFFFFFFF)
+    return b"".join((header, *(part.blocks for part in packed), _deflated(last, zlib.Z_FINISH, *_SMALL), trailer))
 
 
 def _end(wanted: Format) -> bytes:
     return b"# EOF\n" if wanted.openmetrics else b""
 
 
-def _deflated(data: bytes, flush: int) -> bytes:
-    deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+_SMALL = (1, 11, 4)
+"""Level, window (2 KiB) and memory for a few lines: to set up zlib's usual ones takes longer than to deflate the lines."""
+
+
+def _deflated(data: bytes, flush: int, level: int = 6, window: int = zlib.MAX_WBITS, memory: int = zlib.DEF_MEM_LEVEL) -> bytes:
+    deflate = zlib.compressobj(level, zlib.DEFLATED, -window, memory)
     return deflate.compress(data) + deflate.flush(flush)
 
 
-def _written(families: Collector, wanted: Format) -> bytes:
-    """Under `allow-utf-8` prometheus_client copies names without looking at every letter; the bytes are the same."""
-    if not wanted.openmetrics:
-        return generate_latest(families, escaping=openmetrics.ALLOWUTF8)
-    whole: bytes = openmetrics.generate_latest(families, escaping=openmetrics.ALLOWUTF8)  # type: ignore[no-untyped-call]  # theirs
-    return whole.removesuffix(b"# EOF\n")
+def _written(families: Iterable[Metric], openmetrics: bool) -> bytes:
+    """Gauges and counters without timestamps: the bytes of prometheus_client's writers, in a fraction of their time."""
+    return "".join([line for family in families for line in _lines(family, openmetrics)]).encode()
+
+
+def _lines(family: Metric, openmetrics: bool) -> Iterator[str]:
+    yield _head(family.name, family.documentation, family.type, openmetrics)
+    for sample in family.samples:
+        yield f"{_named(sample)} {_number(sample.value)}\n"
+
+
+def _around(families: Iterable[Metric], openmetrics: bool) -> Iterator[str]:
+    """What stands before each value."""
+    before = ""
+    for family in families:
+        before += _head(family.name, family.documentation, family.type, openmetrics)
+        for sample in family.samples:
+            yield f"{before}{_named(sample)} "
+            before = ""
+
+
+def _named(sample: Sample) -> str:
+    labels = ",".join([f'{label}="{_escaped(value)}"' for label, value in sorted(sample.labels.items())])
+    return f"{sample.name}{{{labels}}}" if labels else sample.name
+
+
+def _number(value: float) -> str:
+    """Zero is 0.0, whatever its sign."""
+    return _spelt(value + 0.0)
+
+
+@lru_cache(maxsize=1024)
+def _spelt(value: float) -> str:
+    """Kept, for most numbers are one of a few."""
+    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]  # theirs
+    return text
+
+
+@lru_cache(maxsize=128)
+def _head(name: str, documentation: str, kind: str, openmetrics: bool) -> str:
+    """In text a counter's family is named as its samples are; quotes in helps are escaped in OpenMetrics only."""
+    named = f"{name}_total" if kind == "counter" and not openmetrics else name
+    described = _escaped(documentation) if openmetrics else _slashed(documentation)
+    return f"# HELP {named} {described}\n# TYPE {named} {kind}\n"
+
+
+@lru_cache(maxsize=1024)
+def _escaped(text: str) -> str:
+    """Kept, for most labels of a body have one of a few values."""
+    return _slashed(text).replace('"', '\\"')
+
+
+def _slashed(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")

@@ -1,4 +1,4 @@
-"""What the exporter says about itself: how each driver's probes went, which plugins there are, and the process. It only remembers.
+"""What the exporter says about itself: how each driver's probes went, and which plugins there are. It only remembers.
 
 A driver is *seen* once its hypervisor was there, also before a restart where there is a state file. Until then its absence is the
 expected thing: no `domcaps_probe_success`, no failure counted, so that a host without Xen does not raise Xen's alarm.
@@ -10,7 +10,6 @@ import platform
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from domcaps_exporter.drivers import Plugin
@@ -33,12 +32,11 @@ class Ledger:
     def __init__(self, drivers: Iterable[str], plugins: Iterable[Plugin], version: str, seen: Container[str] = ()) -> None:
         """`seen`: the drivers that were seen before this process began."""
         self._seen = seen
+        self.revision = 0
+        """Another number whenever `lasting` says something else."""
         self._records = {driver: _Record() for driver in drivers}
-        self._constant = [*_of_plugins(tuple(plugins)), _of_build(version)]
-        self._process = CollectorRegistry()
-        ProcessCollector(registry=self._process)
-        PlatformCollector(registry=self._process)
-        GCCollector(registry=self._process)
+        self.constant = (*_of_plugins(tuple(plugins)), _of_build(version))
+        """What never changes: the plugins and the build."""
 
     def note(self, outcome: Outcome, series: int) -> None:
         """Enter what became of a driver and how many series it makes. An outcome that several scrapes share is entered once."""
@@ -50,6 +48,8 @@ class Ledger:
             and outcome.driver not in self._seen
         ):
             return
+        if record.last is None or not _alike(record.last, outcome) or record.series != series:
+            self.revision += 1
         if not _same(record.last, outcome):
             if outcome.failure is None:
                 record.success = outcome.finished
@@ -59,47 +59,60 @@ class Ledger:
 
     def families(self, drivers: Container[str]) -> Iterator[Metric]:
         """The exporter's own families; of the drivers those in `drivers`."""
-        yield from self.probes(drivers)
-        yield from self._constant
+        yield from self.lasting(drivers)
+        yield from self.passing(drivers)
+        yield from self.constant
 
-    def probes(self, drivers: Container[str]) -> Iterator[Metric]:
-        """How the probes of these drivers went."""
-        records = {driver: record for driver, record in self._records.items() if driver in drivers}
-        yield from _of_probes({driver: record for driver, record in records.items() if record.last is not None})
-        yield _of_failures(records)
+    def lasting(self, drivers: Container[str]) -> Iterator[Metric]:
+        """What became of the probes of these drivers: the same as long as each of them goes on answering."""
+        yield from _of_answers(self._seen_of(drivers))
+        yield _of_failures({driver: record for driver, record in self._records.items() if driver in drivers})
 
-    def process(self) -> Iterable[Metric]:
-        """prometheus_client's families about this process and its Python."""
-        return self._process.collect()
+    def passing(self, drivers: Container[str]) -> Iterator[Metric]:
+        """What differs from probe to probe."""
+        return _of_times(self._seen_of(drivers))
+
+    def _seen_of(self, drivers: Container[str]) -> dict[str, _Record]:
+        return {driver: record for driver, record in self._records.items() if driver in drivers and record.last is not None}
 
 
 def _same(one: Outcome | None, other: Outcome) -> bool:
     return one is not None and (one.started, one.finished, one.failure) == (other.started, other.finished, other.failure)
 
 
-def _of_probes(seen: dict[str, _Record]) -> Iterator[Metric]:
+def _alike(one: Outcome, other: Outcome) -> bool:
+    """An answer as before; each failure is another one."""
+    return one.failure is None and other.failure is None
+
+
+def _of_answers(seen: dict[str, _Record]) -> Iterator[Metric]:
     success = GaugeMetricFamily(
         "domcaps_probe_success",
         "Whether the driver's last probe gave an answer; its documents are withheld at 0.",
-        labels=["driver"],
-    )
-    duration = GaugeMetricFamily("domcaps_probe_duration_seconds", "How long the driver's last probe took.", labels=["driver"])
-    last = GaugeMetricFamily(
-        "domcaps_probe_last_success_timestamp_seconds",
-        "When the driver's last good probe ended, by this host's clock.",
         labels=["driver"],
     )
     series = GaugeMetricFamily(
         "domcaps_series", "How many series the driver's documents make; bounded by --series.limit.", labels=["driver"]
     )
     for driver, record in seen.items():
+        success.add_metric([driver], record.last is not None and record.last.failure is None)
+        series.add_metric([driver], record.series)
+    return iter((success, series))
+
+
+def _of_times(seen: dict[str, _Record]) -> Iterator[Metric]:
+    duration = GaugeMetricFamily("domcaps_probe_duration_seconds", "How long the driver's last probe took.", labels=["driver"])
+    last = GaugeMetricFamily(
+        "domcaps_probe_last_success_timestamp_seconds",
+        "When the driver's last good probe ended, by this host's clock.",
+        labels=["driver"],
+    )
+    for driver, record in seen.items():
         if record.last is not None:
-            success.add_metric([driver], record.last.failure is None)
             duration.add_metric([driver], record.last.duration)
         if record.success is not None:
             last.add_metric([driver], record.success)
-        series.add_metric([driver], record.series)
-    yield from (success, duration, last, series)
+    return iter((duration, last))
 
 
 def _of_failures(records: dict[str, _Record]) -> Metric:

@@ -23,7 +23,7 @@ Which value is true is decided in `truths`. All families are gauges, also those 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -152,12 +152,30 @@ def _bounded(samples: tuple[Sample, ...], limit: int) -> Exposed:
     return Exposed(samples)
 
 
-def families(samples: Iterable[Sample]) -> list[Metric]:
-    """The families that have samples, each once, in the order of the table above."""
-    made = {name: GaugeMetricFamily(name, family.help, labels=family.labels) for name, family in _FAMILIES.items()}
-    for name, labels, value in samples:
-        made[name].add_metric(labels, value)
-    return [family for family in made.values() if family.samples]
+def families(samples: Iterable[Sample]) -> Iterable[Metric]:
+    """The families that have samples, each once, in the order of the table above.
+
+    They can be gone through again, and are made anew each time: they are many times as large as what they are made of.
+    """
+    return _Families(tuple(samples))
+
+
+@dataclass(frozen=True, slots=True)
+class _Families:
+    samples: Sequence[Sample]
+
+    def __iter__(self) -> Iterator[Metric]:
+        grouped: dict[str, list[Sample]] = {name: [] for name in _FAMILIES}
+        for sample in self.samples:
+            grouped[sample.family].append(sample)
+        return (_family(name, samples) for name, samples in grouped.items() if samples)
+
+
+def _family(name: str, samples: Iterable[Sample]) -> Metric:
+    made = GaugeMetricFamily(name, _FAMILIES[name].help, labels=_FAMILIES[name].labels)
+    for sample in samples:
+        made.add_metric(sample.labels, sample.value)
+    return made
 
 
 def identified(driver: str, guest: Identity, sample: Sample) -> Sample:

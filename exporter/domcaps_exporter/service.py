@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain
@@ -24,6 +25,7 @@ from domcaps_exporter.ledger import Ledger
 from domcaps_exporter.metrics import Exposed, Options, completed, exposed, families
 from domcaps_exporter.model import Document, Driver, Outcome, Report
 from domcaps_exporter.past import Past
+from domcaps_exporter.process import Process
 from domcaps_exporter.recall import lost, recalled
 
 _Reports: TypeAlias = tuple[Report, ...]
@@ -85,8 +87,10 @@ class Service:
         self._limit = series_limit
         self._options = Options() if options is None else options
         self.chronicle = Chronicle(tuple(self._watches)) if chronicle is None else chronicle
+        self._process = Process()
         self._ledger = Ledger(self._watches, self.plugins, self.version, self.chronicle.seen)
         self._judged: dict[str, _Judged] = {}
+        self._said: dict[frozenset[str], tuple[tuple[int, int, bool], Part]] = {}
         self._written: dict[tuple[str, ...], tuple[tuple[_Reports | Past, ...], Part]] = {}
 
     @property
@@ -97,30 +101,26 @@ class Service:
         """Ask the host through every driver (or those named) at once, and wait `patience` seconds for their outcomes at most.
 
         A driver that is not done by then is silent; one whose probe hangs is so at once. What is given up is given up by this
-        scrape only: a watch's futures are shared, and cannot be cancelled.
+        scrape only: a watch's futures are shared, and nobody cancels them.
         """
         asked = [watch for name, watch in self._watches.items() if drivers is None or name in drivers]
-        awaited = {watch.driver.name: asyncio.wrap_future(watch.join()) for watch in asked if not watch.overdue()}
-        try:
-            if awaited:
-                await asyncio.wait(awaited.values(), timeout=patience)
-            self.chronicle.look()
-            return tuple(self._entered(_heard(awaited.get(watch.driver.name), watch, patience)) for watch in asked)
-        finally:
-            for future in awaited.values():
-                future.cancel()
+        awaited = {watch.driver.name: watch.join() for watch in asked if not watch.overdue()}
+        await _landed(tuple(awaited.values()), patience)
+        self.chronicle.look()
+        return tuple(self._entered(_heard(awaited.get(watch.driver.name), watch, patience)) for watch in asked)
 
     def metrics(self, outcomes: Sequence[Outcome], wanted: Format, gzip: bool, *, process: bool = True) -> bytes:
         """The exposition of a scrape; `process`: also what is about the exporter rather than about the drivers asked."""
         drivers = frozenset(outcome.driver for outcome in outcomes)
-        own = (*self._ledger.families(drivers), *self._ledger.process()) if process else self._ledger.probes(drivers)
-        tail = Part((*self.chronicle.families(drivers), *own))
-        return (gzipped if gzip else plain)(self.body(outcomes), tail, wanted)
+        kept = self.body(outcomes), self._own(drivers, process)
+        tail = Part(self._ledger.passing(drivers)).plain(wanted) + (self._process.plain(wanted) if process else b"")
+        return (gzipped if gzip else plain)(kept, tail, wanted)
 
     def textfile(self, outcomes: Sequence[Outcome]) -> bytes:
         """The exposition without what is about this process, which ends with it."""
         drivers = frozenset(outcome.driver for outcome in outcomes)
-        return plain(self.body(outcomes), Part((*self.chronicle.families(drivers), *self._ledger.families(drivers))), TEXT_0)
+        own = Part((*self.chronicle.families(drivers), *self._ledger.families(drivers)))
+        return plain((self.body(outcomes), own), b"", TEXT_0)
 
     def body(self, outcomes: Sequence[Outcome]) -> Part:
         """What the documents say and what is missed, the same object as long as every driver's reports and past are."""
@@ -135,6 +135,18 @@ class Service:
         self._written[asked] = kept
         if len(self._written) > _COMBINATIONS:
             del self._written[next(iter(self._written))]
+        return kept[1]
+
+    def _own(self, drivers: frozenset[str], process: bool) -> Part:
+        """What the exporter says of itself, the same object as long as it says the same."""
+        ground = self._ledger.revision, self.chronicle.revision, process
+        kept = self._said.pop(drivers, None)
+        if kept is None or kept[0] != ground:
+            constant = self._ledger.constant if process else ()
+            kept = ground, Part((*self.chronicle.families(drivers), *self._ledger.lasting(drivers), *constant))
+        self._said[drivers] = kept
+        if len(self._said) > _COMBINATIONS:
+            del self._said[next(iter(self._said))]
         return kept[1]
 
     def _entered(self, outcome: Outcome) -> Outcome:
@@ -173,7 +185,34 @@ def catalogue(outcomes: Iterable[Outcome]) -> Mapping[str, Entry]:
     return {entry.id: entry for entry in entries}
 
 
-def _heard(future: asyncio.Future[Outcome] | None, watch: Watch, patience: float) -> Outcome:
+async def _landed(futures: Sequence[Future[Outcome]], patience: float) -> None:
+    """Wait until all are done, so many seconds at most; the loop is woken once for all of them."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+
+    def end() -> None:
+        if not over.done():
+            over.set_result(None)
+
+    def landed(_: Future[Outcome]) -> None:
+        """In the probe's thread. Of two at once both may see that all are done; nobody may be there any more to be told."""
+        if all(future.done() for future in futures):
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(end)
+
+    under_way = [future for future in futures if not future.done()]
+    if not under_way:
+        return
+    for future in under_way:
+        future.add_done_callback(landed)
+    timer = loop.call_later(patience, end)
+    try:
+        await over
+    finally:
+        timer.cancel()
+
+
+def _heard(future: Future[Outcome] | None, watch: Watch, patience: float) -> Outcome:
     return future.result() if future is not None and future.done() else watch.silent(patience)
 
 

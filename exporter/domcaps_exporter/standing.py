@@ -86,6 +86,8 @@ class Standing:
     def _warn(self) -> None:
         if self.last.web.users and self.last.context is None:
             _LOG.warning("passwords are asked for without TLS: whoever listens on the way can read them")
+        if self.last.web.tls is not None and self.last.web.tls.client_auth == "RequestClientCert":
+            _LOG.warning("client_auth_type: RequestClientCert keeps nobody out: no certificate is asked for, nor looked at")
 
 
 def _looks(files: tuple[Path, ...]) -> _Look:

@@ -1,7 +1,8 @@
 """TLS as the web configuration wants it: an `ssl.SSLContext`, and who may come in. It reads certificates; it talks to nobody.
 
-Python's TLS is less than Go's in two places: it takes no certificate that it cannot verify, and of several curves it can prefer one
-only. Where they differ, it is the stricter that is done, or the file is refused.
+Python's TLS is less than Go's in two places: who asks for a certificate verifies it (OpenSSL would leave that to a callback, which
+Python lets nobody set), and of several curves it can prefer one only. Where they differ, it is the stricter that is done, or the
+file is refused; nobody comes in whom Go would keep out.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _CURVES: Mapping[str, str] = MappingProxyType(
 _ASKING: Mapping[str, ssl.VerifyMode] = MappingProxyType(
     {
         "NoClientCert": ssl.CERT_NONE,
-        "RequestClientCert": ssl.CERT_NONE,  # Go asks, and takes whatever comes; not to ask has the same guests
+        "RequestClientCert": ssl.CERT_NONE,  # Go asks, and takes whatever comes, or nothing; not to ask has the same guests
         "RequireAnyClientCert": ssl.CERT_REQUIRED,
         "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
         "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
@@ -100,7 +101,10 @@ def _restrict(made: ssl.SSLContext, tls: Tls) -> None:
 def _admit(made: ssl.SSLContext, tls: Tls) -> None:
     """Whose certificates are asked for, and who vouches for them."""
     if tls.client_auth == "RequireAnyClientCert" and tls.client_ca is None:
-        raise ValueError("client_auth_type: RequireAnyClientCert is served with a client_ca only; see RequireAndVerifyClientCert")
+        raise ValueError(
+            "client_auth_type: found RequireAnyClientCert without client_ca or client_ca_file; "
+            "expected one of them, by which every certificate is verified: one that nobody vouches for cannot be taken here"
+        )
     made.verify_mode = _ASKING[tls.client_auth]
     if made.verify_mode == ssl.CERT_NONE:
         return

@@ -6,6 +6,7 @@ number or a switch only where one is expected. Unknown keys are refused.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
-from domcaps_exporter.config import ConfigError, Unrepeated, parsed
+from domcaps_exporter.config import MERGE, ConfigError, Unrepeated, parsed
 
 Pem: TypeAlias = Path | str
 """Where a PEM is, or the PEM itself."""
@@ -122,9 +123,10 @@ def parse(file: Path, data: bytes) -> Web:
 
 
 class _Words(Unrepeated):
-    """No scalar means more than its words."""
+    """No scalar means more than its words, but for the key `<<`, which merges."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012  so PyYAML's classes are told
+    merging = True
+    yaml_implicit_resolvers = {"<": [(MERGE, re.compile("<<"))]}  # noqa: RUF012  so PyYAML's classes are told
 
 
 class _Section:
@@ -176,9 +178,11 @@ class _Section:
         return word in _TRUE if word else default
 
     def path(self, key: str) -> Path | None:
-        """A relative path starts where the file is."""
+        """A relative path starts where the file is; `..` in it is a word, as Go has it, and follows no link."""
         text = self.text(key)
-        return self._file.parent / text if text else None
+        if not text or posixpath.isabs(text):
+            return Path(text) if text else None
+        return Path(posixpath.normpath(self._file.parent / text))
 
     def _one(self, key: str, word: str, allowed: tuple[str, ...]) -> str:
         if word not in allowed:

@@ -9,11 +9,15 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
+from prometheus_client.registry import Collector
 
-from domcaps_exporter.exposition import OPENMETRICS, TEXT_0, TEXT_1, Format, Part, accepts_gzip, gzipped, negotiate, plain
+from domcaps_exporter.exposition import OPENMETRICS, TEXT_0, TEXT_1, Figures, Format, Part, accepts_gzip, gzipped, negotiate, plain
 
 PROMETHEUS_3 = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,"
@@ -142,8 +146,15 @@ def body() -> Part:
     return Part([gauge("domcaps_a_info", ("plain", 1), ('"\\\n, é {}', 0), ("", 4096)), gauge("domcaps_b", ("x", 5.36870912e08))])
 
 
-def tail() -> Part:
-    return Part([gauge("domcaps_c", ("y", 0.25)), counter("domcaps_d", 3)])
+def middle() -> Part:
+    return Part([gauge("domcaps_e", ("z", 7))])
+
+
+TAIL = (gauge("domcaps_c", ("y", 0.25)), counter("domcaps_d", 3))
+
+
+def tail(wanted: Format) -> bytes:
+    return Part(TAIL).plain(wanted)
 
 
 def samples(families: Iterable[Metric]) -> list[tuple[str, dict[str, str], float]]:
@@ -152,23 +163,23 @@ def samples(families: Iterable[Metric]) -> list[tuple[str, dict[str, str], float
 
 @pytest.mark.parametrize("wanted", [TEXT_0, TEXT_1, OPENMETRICS])
 def test_prometheus_clients_parsers_read_back_the_same_samples(wanted: Format) -> None:
-    text = plain(body(), tail(), wanted).decode()
+    text = plain([body(), middle()], tail(wanted), wanted).decode()
     parsed = read_openmetrics(text) if wanted.openmetrics else read_text(text)  # type: ignore[no-untyped-call]  # theirs
-    assert samples(parsed) == samples([*body().collect(), *tail().collect()])
+    assert samples(parsed) == samples([*body().families, *middle().families, *TAIL])
 
 
 def test_openmetrics_ends_once_and_at_the_very_end() -> None:
-    text = plain(body(), tail(), OPENMETRICS)
+    text = plain([body()], tail(OPENMETRICS), OPENMETRICS)
     assert text.endswith(b"\n# EOF\n")
     assert text.count(b"# EOF") == 1
-    assert b"# EOF" not in plain(body(), tail(), TEXT_0)
+    assert b"# EOF" not in plain([body()], tail(TEXT_0), TEXT_0)
 
 
 @pytest.mark.parametrize("wanted", [TEXT_0, TEXT_1, OPENMETRICS])
-@pytest.mark.parametrize("whole", [body(), Part([])])
-def test_a_gzipped_exposition_is_one_member_with_exactly_the_plain_bytes(whole: Part, wanted: Format) -> None:
-    expected = plain(whole, tail(), wanted)
-    packed = gzipped(whole, tail(), wanted)
+@pytest.mark.parametrize("kept", [[], [Part([])], [body()], [body(), middle()]], ids=["nothing", "empty", "one", "two"])
+def test_a_gzipped_exposition_is_one_member_with_exactly_the_plain_bytes(kept: list[Part], wanted: Format) -> None:
+    expected = plain(kept, tail(wanted), wanted)
+    packed = gzipped(kept, tail(wanted), wanted)
     assert gzip.decompress(packed) == expected
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
     assert inflate.decompress(packed) == expected
@@ -180,4 +191,43 @@ def test_what_stands_still_is_written_once_in_each_format() -> None:
     assert still.plain(TEXT_0) is still.plain(TEXT_1)
     assert still.plain(OPENMETRICS) is still.plain(OPENMETRICS)
     assert still.packed(TEXT_0) is still.packed(TEXT_1)
-    assert gzipped(still, tail(), TEXT_0) == gzipped(still, tail(), TEXT_0)
+    assert gzipped([still], tail(TEXT_0), TEXT_0) == gzipped([still], tail(TEXT_0), TEXT_0)
+
+
+class Registry(Collector):
+    """Families, as prometheus_client's writers want them."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = tuple(families)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(['"', "\\", "\\n", "\n", '\\"', ""])
+NUMBERS = st.floats().filter(lambda number: number or str(number) == "0.0") | st.integers(-(2**60), 2**60) | st.booleans()
+"""But for -0.0, which is written 0.0."""
+LABELS = st.dictionaries(st.sampled_from("a b arch le Z _x".split()), TEXTS, max_size=4)
+
+
+@st.composite
+def any_family(draw: st.DrawFn) -> Metric:
+    made = Metric(draw(st.sampled_from(["domcaps_a", "b_info"])), draw(TEXTS), draw(st.sampled_from(["gauge", "counter"])))
+    for labels, value in draw(st.lists(st.tuples(LABELS, NUMBERS), max_size=4)):
+        made.add_sample(f"{made.name}_total" if made.type == "counter" else made.name, labels, value)
+    return made
+
+
+@given(st.lists(any_family(), max_size=3))
+def test_the_bytes_are_those_of_prometheus_clients_own_writers(families: list[Metric]) -> None:
+    """Under `allow-utf-8`, which leaves our names alone, as the other schemes that are served do."""
+    theirs = Registry(families)
+    assert plain([Part(families)], b"", TEXT_0) == generate_latest(theirs, ALLOWUTF8)
+    assert plain([Part(families)], b"", OPENMETRICS) == openmetrics.generate_latest(theirs, ALLOWUTF8)  # type: ignore[no-untyped-call]
+
+
+@given(st.lists(any_family().filter(lambda family: family.samples), max_size=3))
+def test_figures_are_written_as_their_families_are(families: list[Metric]) -> None:
+    values = [sample.value for family in families for sample in family.samples]
+    for wanted in (TEXT_0, OPENMETRICS):
+        assert Figures(families).plain(values, wanted) == Part(families).plain(wanted)

@@ -291,7 +291,7 @@ def recorded() -> list[Outcome]:
 
 def everything() -> list[Metric]:
     outcomes = [*recorded(), outcome(replace(REPORT, machine_types=(MachineType("isapc"),)))]
-    return families(sample for one in outcomes for sample in exposed(one, 100_000, Options(True, True)).samples)
+    return list(families(sample for one in outcomes for sample in exposed(one, 100_000, Options(True, True)).samples))
 
 
 def test_no_two_samples_of_real_documents_have_equal_name_and_labels() -> None:

@@ -229,7 +229,7 @@ def test_a_client_without_an_allowed_name_is_not(file: Path, names: str) -> None
 
 
 def test_any_certificate_without_an_authority_is_refused_rather_than_taken_unseen(file: Path) -> None:
-    with pytest.raises(ConfigError, match="RequireAnyClientCert is served with a client_ca only"):
+    with pytest.raises(ConfigError, match="found RequireAnyClientCert without client_ca or client_ca_file; expected one of them"):
         asking(file, TLS + "  client_auth_type: RequireAnyClientCert\n")
 
 

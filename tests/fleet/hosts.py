@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 from tests.fleet.worlds import World, described, heard, hindsight, retold
 
 from domcaps_exporter.basis import Basis
-from domcaps_exporter.exposition import TEXT_0, Part, plain
+from domcaps_exporter.exposition import TEXT_0, Part
 from domcaps_exporter.ledger import Ledger
 from domcaps_exporter.memoir import decode, encode
 from domcaps_exporter.metrics import Options, Sample, completed, exposed, families
@@ -64,7 +64,7 @@ class Host:
     def exposition(self, now: float) -> bytes | None:
         """The same as bytes."""
         found = self.scrape(now)
-        return None if found is None else plain(Part(_merged(found)), Part(()), TEXT_0)
+        return None if found is None else Part(_merged(found)).plain(TEXT_0)
 
     def restart(self, version: str = "") -> None:
         """A new process, with the state file of the old one; with a version, an upgrade."""
