@@ -1,0 +1,57 @@
+"""Writes the dashboards and their recording rules: python -m grafana.dashboards.generate, and the files are up to date.
+
+--group, --page and --runbooks make them for another setup, --directory puts them elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from grafana.dashboards.fleet import fleet
+from grafana.dashboards.frame import Options
+from grafana.dashboards.rules import recordings
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+HERE = Path(__file__).parent
+ALL = (fleet,)
+
+
+def files(options: Options) -> dict[str, str]:
+    """Names and texts."""
+    built = [make(options).build() for make in ALL]
+    made = {f"{one.uid}.json": json.dumps(one, cls=JSONEncoder, indent=1, ensure_ascii=False) + "\n" for one in built}
+    return {**made, "domcaps-dashboards.rules.yml": _rules(options)}
+
+
+_HEAD = "# Made by `python -m grafana.dashboards.generate`; change grafana/dashboards/{capabilities,rules}.py, not this file.\n"
+
+
+def _rules(options: Options) -> str:
+    rules = [
+        {"record": one.name, "expr": one.expr, **({"labels": dict(one.labels)} if one.labels else {})}
+        for one in recordings(options.group)
+    ]
+    return _HEAD + yaml.safe_dump({"groups": [{"name": "domcaps-dashboards", "rules": rules}]}, sort_keys=False, width=1_000_000)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the files that the command line asks for."""
+    usual = Options()
+    parser = argparse.ArgumentParser(prog="python -m grafana.dashboards.generate", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--group", default=usual.group, help="the label of hosts that ought to be alike (%(default)s)")
+    parser.add_argument("--page", default=usual.page, help="where the exporter of a HOST shows its page (%(default)s)")
+    parser.add_argument("--runbooks", default=usual.runbooks, help="where the runbook is (%(default)s)")
+    parser.add_argument("--directory", type=Path, default=HERE, help="where the files go (%(default)s)")
+    said = parser.parse_args(argv)
+    for name, text in files(Options(said.group, said.page, said.runbooks)).items():
+        (said.directory / name).write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
