@@ -82,3 +82,11 @@ def _queried(name: str, label: str, query: str) -> dashboard.QueryVariable:
     asked: dict[str, object] = {"query": query, "refId": f"variable-{name}", "qryType": 1}
     made = dashboard.QueryVariable(name).label(label).query(asked).datasource(SOURCE)
     return made.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED).sort(VariableSort.NATURAL_ASC)
+
+
+_KEPT = "${datasource:queryparam}&${job:queryparam}&${group:queryparam}&${__url_time_range}"
+
+
+def address(uid: str, host: str = "") -> str:
+    """Of another dashboard, with what was chosen here; `host` is what names one there."""
+    return f"/d/{uid}?{_KEPT}" + (f"&var-instance={host}" if host else "&${instance:queryparam}")

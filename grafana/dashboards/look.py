@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, statetimeline, table, timeseries
-from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
     BigValueColorMode,
     BigValueGraphMode,
+    BigValueTextMode,
     DataSourceRef,
+    FieldTextAlignment,
     LegendDisplayMode,
     LegendPlacement,
     StackingMode,
+    TableAutoCellOptions,
+    TableBarGaugeCellOptions,
     TableCellHeight,
     TableColoredBackgroundCellOptions,
     TooltipDisplayMode,
+    VisibilityMode,
     VizOrientation,
 )
 from grafana_foundation_sdk.models.dashboard import (
@@ -57,17 +61,19 @@ Builder = TypeVar("Builder", bargauge.Panel, stat.Panel, statetimeline.Panel, ta
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a panel says of itself: its title, what it shows and what that means, and what it shows where nothing was found."""
+    """What a panel says of itself: its title, what it shows and what that means, what it says where nothing is found; and its size."""
 
     title: str
     description: str
     nothing: str = "No data"
+    width: int = 24
+    height: int = 9
 
 
-def panel(made: Builder, told: Told, width: int, height: int) -> Builder:
+def panel(made: Builder, told: Told) -> Builder:
     """A panel, with what all have."""
     said = made.title(told.title).description(told.description).no_value(told.nothing)
-    return said.datasource(SOURCE).span(width).height(height)
+    return said.datasource(SOURCE).span(told.width).height(told.height)
 
 
 # ---- queries -----------------------------------------------------------------------------------------------------------------
@@ -127,17 +133,52 @@ BACKGROUND = DynamicConfigValue("custom.cellOptions", TableColoredBackgroundCell
 # ---- kinds of panels ---------------------------------------------------------------------------------------------------------
 
 
-def number(told: Told, expr: str, unit: str = "short", bad: str = "", link: str = "", width: int = 4) -> stat.Panel:
-    """One number. `bad` is its colour from 1 on."""
+def _small(told: Told) -> Told:
+    """Six stand beside each other."""
+    return replace(told, width=4, height=4)
+
+
+def number(told: Told, expr: str, unit: str = "short", bad: str = "", link: str = "") -> stat.Panel:
+    """One number. `bad` is its colour from 1 on; `link` where a click leads."""
     made = stat.Panel().with_target(now(expr)).unit(unit).graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.VALUE)
     made = made.color_scheme(coloured(FieldColorModeId.THRESHOLDS)).thresholds(steps(BLUE, *([(1, bad)] if bad else [])))
     made = made.mappings(words({}, "?"))
-    return panel(made.data_links([to(link)]) if link else made, told, width, 4)
+    return panel(made.data_links([dashboard.DashboardLink("More").url(link)]) if link else made, _small(told))
+
+
+def verdict(told: Told, expr: str, said: Mapping[float, tuple[str, str]] = YES_NO) -> stat.Panel:
+    """A yes or a no."""
+    made = stat.Panel().with_target(now(expr)).unit("none").graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.VALUE)
+    return panel(made.mappings(words(said)).thresholds(steps(GREY)), _small(told))
+
+
+def fact(told: Told, expr: str, legend: str) -> stat.Panel:
+    """What labels say, in large."""
+    made = (
+        stat.Panel()
+        .with_target(now(expr, legend))
+        .unit("none")
+        .graph_mode(BigValueGraphMode.NONE)
+        .color_mode(BigValueColorMode.NONE)
+    )
+    return panel(made.text_mode(BigValueTextMode.NAME).thresholds(steps(GREY)), _small(told))
+
+
+def timeline(
+    told: Told, expr: str, legend: str, names: Mapping[str, str], said: Mapping[float, tuple[str, str]] = YES_NO
+) -> statetimeline.Panel:
+    """What was said when, in words with colours; `names` of series that are known."""
+    made = statetimeline.Panel().with_target(course(expr, legend)).unit("none").mappings(words(said)).thresholds(steps(GREY))
+    made = made.show_value(VisibilityMode.AUTO).merge_values(True).row_height(0.85).fill_opacity(85).line_width(0)
+    made = made.legend(common.VizLegendOptions().show_legend(False)).color_scheme(coloured(FieldColorModeId.THRESHOLDS))
+    for name, shown in names.items():
+        made = made.override_by_name(name, [DynamicConfigValue("displayName", shown)])
+    return panel(made, told)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: the label it comes from, its heading, and how it looks."""
+    """A column of a table: the label it comes from, its heading, and how it looks. `share`: as a bar from 0 to 1."""
 
     label: str
     heading: str
@@ -145,6 +186,7 @@ class Column:
     width: int = 0
     words: Mapping[float, tuple[str, str]] | None = None
     links: Sequence[tuple[str, str]] = ()
+    share: bool = False
 
     def properties(self) -> list[DynamicConfigValue]:
         wanted: list[DynamicConfigValue] = []
@@ -154,23 +196,41 @@ class Column:
             wanted.append(DynamicConfigValue("custom.width", self.width))
         if self.words is not None:
             wanted += [DynamicConfigValue("mappings", words(self.words)), BACKGROUND]
+        if self.share:
+            bar = TableBarGaugeCellOptions(BarGaugeDisplayMode.BASIC)
+            color = {"mode": "fixed", "fixedColor": BLUE}
+            options = {"custom.cellOptions": bar, "unit": "percentunit", "min": 0, "max": 1, "color": color}
+            wanted += [DynamicConfigValue(name, value) for name, value in options.items()]
         if self.links:
             wanted.append(DynamicConfigValue("links", [{"title": title, "url": url} for title, url in self.links]))
         return wanted
 
 
 def listing(
-    told: Told, expr: str, columns: Sequence[Column], width: int, height: int, sort: str = "", *, desc: bool = False
+    told: Told,
+    asked: str | Mapping[str, str],
+    columns: Sequence[Column],
+    sort: str = "",
+    *,
+    desc: bool = False,
+    join: str = "",
 ) -> table.Panel:
-    """A table of what one query finds, with these columns, and none besides."""
-    made = table.Panel().with_target(rows(expr)).unit("none").cell_height(TableCellHeight.SM).filterable(True)
+    """A table of what a query finds, with these columns, and none besides; or of what several find, joined by a label.
+
+    The value's own column is `Value`, with several queries `Value #` and the query's name.
+    """
+    made = table.Panel().unit("none").cell_height(TableCellHeight.SM).filterable(True)
+    for name, expr in ({"A": asked} if isinstance(asked, str) else asked).items():
+        made = made.with_target(rows(expr, name))
+    if join:
+        made = made.with_transformation(DataTransformerConfig("joinByField", options={"byField": join, "mode": "outer"}))
     made = made.with_transformation(_arranged([column.label for column in columns], {one.label: one.heading for one in columns}))
     for column in columns:
         if properties := column.properties():
             made = made.override_by_name(column.heading, properties)
     if sort:
         made = made.sort_by([common.TableSortByFieldState().display_name(sort).desc(desc)])
-    return panel(made, told, width, height)
+    return panel(made, told)
 
 
 def _arranged(order: Sequence[str], names: Mapping[str, str]) -> DataTransformerConfig:
@@ -183,35 +243,45 @@ def _arranged(order: Sequence[str], names: Mapping[str, str]) -> DataTransformer
     return DataTransformerConfig("organize", options=options)
 
 
-def matrix(
-    told: Told, expr: str, column: str, columns: Mapping[str, str], links: Sequence[tuple[str, str]], width: int, height: int
-) -> table.Panel:
-    """Hosts by what a label says; `columns` are its values with their headings, in order."""
-    made = table.Panel().with_target(rows(expr)).unit("none").cell_height(TableCellHeight.SM).mappings(words(YES_NO))
-    made = made.cell_options(TableColoredBackgroundCellOptions()).align(common_models.FieldTextAlignment.CENTER)
-    corner = f"instance\\{column}"
-    grouped = {"columnField": column, "rowField": "instance", "valueField": "Value", "emptyValue": "null"}
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A matrix: the label of its rows with their heading, the label of its columns; where these are known, their order and headings."""
+
+    row: str
+    heading: str
+    column: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    links: Sequence[tuple[str, str]] = ()
+
+
+def matrix(told: Told, expr: str, grid: Grid, said: Mapping[float, tuple[str, str]] = YES_NO, unit: str = "none") -> table.Panel:
+    """What is said by two labels, in words with colours."""
+    made = table.Panel().with_target(rows(expr)).unit(unit).cell_height(TableCellHeight.SM).mappings(words(said))
+    made = made.cell_options(TableColoredBackgroundCellOptions()).align(FieldTextAlignment.CENTER).thresholds(steps(GREY))
+    corner = f"{grid.row}\\{grid.column}"
+    grouped = {"columnField": grid.column, "rowField": grid.row, "valueField": "Value", "emptyValue": "null"}
     made = made.with_transformation(DataTransformerConfig("groupingToMatrix", options=grouped))
-    made = made.with_transformation(_arranged([corner, *columns], {corner: "Host", **columns}))
-    first = Column("Host", "Host", width=180, links=links).properties()
-    plain = [
-        DynamicConfigValue("custom.cellOptions", common_models.TableAutoCellOptions()),
-        DynamicConfigValue("custom.align", "left"),
-    ]
-    made = made.override_by_name("Host", [*first, *plain, DynamicConfigValue("custom.filterable", True)])
-    return panel(made.sort_by([common.TableSortByFieldState().display_name("Host")]), told, width, height)
+    if grid.columns:
+        made = made.with_transformation(_arranged([corner, *grid.columns], {corner: grid.heading, **grid.columns}))
+    else:
+        named = {"excludeByName": {}, "indexByName": {}, "renameByName": {corner: grid.heading}}
+        made = made.with_transformation(DataTransformerConfig("organize", options=named))
+    plain = {"custom.cellOptions": TableAutoCellOptions(), "custom.align": "left", "custom.filterable": True, "custom.width": 180}
+    first = [*(DynamicConfigValue(name, value) for name, value in plain.items()), *Column("", "", links=grid.links).properties()]
+    made = made.override_by_name(grid.heading, first)
+    return panel(made.sort_by([common.TableSortByFieldState().display_name(grid.heading)]), told)
 
 
-def bars(told: Told, expr: str, legend: str, unit: str, width: int, height: int, most: float | None = None) -> bargauge.Panel:
+def bars(told: Told, expr: str, legend: str, unit: str, names: Mapping[str, str] | None = None) -> bargauge.Panel:
     """A bar for each series, with its value."""
     made = bargauge.Panel().with_target(now(expr, legend)).unit(unit).min(0).orientation(VizOrientation.HORIZONTAL)
     made = made.display_mode(BarGaugeDisplayMode.BASIC).color_scheme(coloured(FieldColorModeId.FIXED, BLUE)).thresholds(steps(BLUE))
-    return panel(made if most is None else made.max(most), told, width, height)
+    for name, shown in (names or {}).items():
+        made = made.override_by_name(name, [DynamicConfigValue("displayName", shown)])
+    return panel(made.max(1) if unit == "percentunit" else made, told)
 
 
-def lines(
-    told: Told, *targets: prometheus.Dataquery, unit: str, width: int, height: int, stacked: bool = False
-) -> timeseries.Panel:
+def lines(told: Told, *targets: prometheus.Dataquery, unit: str, stacked: bool = False) -> timeseries.Panel:
     """Series over time; their legend is a table with the last value, so that no colour need be known."""
     made = timeseries.Panel().unit(unit).min(0).fill_opacity(60 if stacked else 0).line_width(1 if stacked else 2)
     made = made.targets(list(targets)).color_scheme(coloured(FieldColorModeId.SHADES, BLUE))
@@ -223,7 +293,7 @@ def lines(
     )
     made = made.legend(legend.show_legend(True)).tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
     made = made.stacking(common.StackingConfig().mode(StackingMode.NORMAL)) if stacked else made
-    return panel(made, told, width, height)
+    return panel(made, told)
 
 
 def named(made: timeseries.Panel, names: Sequence[str]) -> timeseries.Panel:
@@ -234,18 +304,3 @@ def named(made: timeseries.Panel, names: Sequence[str]) -> timeseries.Panel:
         fixed = {"mode": "fixed", "fixedColor": color}
         made = made.override_by_name(name, [DynamicConfigValue("color", fixed), DynamicConfigValue("custom.lineStyle", style)])
     return made
-
-
-# ---- links -------------------------------------------------------------------------------------------------------------------
-
-_KEPT = "${datasource:queryparam}&${job:queryparam}&${group:queryparam}&${__url_time_range}"
-
-
-def to(uid: str, host: str = "") -> dashboard.DashboardLink:
-    """A link to another dashboard."""
-    return dashboard.DashboardLink(uid).url(address(uid, host))
-
-
-def address(uid: str, host: str = "") -> str:
-    """Of another dashboard, with what was chosen here; `host` is what names one there."""
-    return f"/d/{uid}?{_KEPT}" + (f"&var-instance={host}" if host else "&${instance:queryparam}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PLACE = "job, instance"
-THING = "element, enum, value"
+VALUE = "element, enum, value"
 IDENTITY = "driver, emulator, arch, machine, virttype"
 
 
@@ -24,17 +24,16 @@ class Scope:
         further = f",{labels}" if labels else ""
         return f'{metric}{{job=~"$job",{self.group}=~"$group",{self.host}{further}}}'
 
-    def native(self, metric: str, by: str, labels: str = "") -> str:
-        """One value by these labels: the native driver's, and libvirt's only where no other driver was ever asked.
+    def native(self, metric: str, labels: str = "", value: str = "") -> str:
+        """Its series of the native drivers, and libvirt's only where no other driver is asked; `value` is compared with theirs ("== 1").
 
         A libvirt whose cache is stale may say 1 where the host's own answer is 0, so they are not put together.
         """
         further = f",{labels}" if labels else ""
-        others = self.of("domcaps_probe_success", 'driver!="libvirt"')
-        return (
-            f'max by ({by}) ({self.of(metric, f"""driver!="libvirt"{further}""")}\n'
-            f'or {self.of(metric, f"""driver="libvirt"{further}""")} unless on ({PLACE}) {others})'
-        )
+        compared = f" {value}" if value else ""
+        native, libvirt = (self.of(metric, f'driver{sign}"libvirt"{further}') + compared for sign in ("!=", "="))
+        asked = self.of("domcaps_probe_success", 'driver!="libvirt"')
+        return f"({native} or {libvirt} unless on ({PLACE}) {asked})"
 
 
 SINGLE = 'instance="$instance"'
