@@ -63,8 +63,8 @@ def _hosts(scope: Scope, options: Options) -> table.Panel:
     up = f'label_replace({scope.of("up")}, "capability", "up", "", "")'
     told = Told(
         "Capabilities of each host",
-        "✓ a guest can have it, ✗ the host knows that no guest can, · unknown: it has no such thing to tell of, or gives no answer. "
-        "Click on a host for everything about it.",
+        "✓ a guest can have it, ✗ the host knows that no guest can, · unknown: it has no such thing to tell of, or gives no "
+        "answer. Click on a host for everything about it.",
         NOBODY,
         height=14,
     )
@@ -90,8 +90,8 @@ def _losses(scope: Scope, options: Options) -> table.Panel:
     )
     told = Told(
         "Lost in this time, and why",
-        "What hosts had, lost within the time that is shown (a day, at first) and lack still; and why: a row for each thing that is "
-        f"lacking. The newest {SHOWN}.",
+        "What hosts had, lost within the time that is shown (a day, at first) and lack still; and why: a row for each thing that "
+        f"is lacking. The newest {SHOWN}.",
         "Nothing was lost",
         height=10,
     )
@@ -126,7 +126,7 @@ def _waves(options: Options) -> table.Panel:
 def _alerts(options: Options) -> table.Panel:
     told = Told(
         "Alerts",
-        "Alerts about domain capabilities that Prometheus fires (firing) or is about to fire (pending). Empty where Grafana alerts.",
+        "Alerts about domain capabilities that Prometheus fires, or is about to fire (pending). Empty where Grafana alerts.",
         "No alert",
         height=7,
     )

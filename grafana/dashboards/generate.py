@@ -12,13 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from grafana.dashboards.cpu import cpu
+from grafana.dashboards.drift import drift
 from grafana.dashboards.fleet import fleet
 from grafana.dashboards.frame import Options
+from grafana.dashboards.health import health
+from grafana.dashboards.host import host
 from grafana.dashboards.rules import recordings
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 HERE = Path(__file__).parent
-ALL = (fleet,)
+ALL = (fleet, host, cpu, drift, health)
 
 
 def files(options: Options) -> dict[str, str]:

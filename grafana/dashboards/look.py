@@ -61,7 +61,7 @@ Builder = TypeVar("Builder", bargauge.Panel, stat.Panel, statetimeline.Panel, ta
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a panel says of itself: its title, what it shows and what that means, what it says where nothing is found; and its size."""
+    """What a panel says of itself: its title, what it shows and what that means, what it says where nothing is; its size."""
 
     title: str
     description: str
@@ -245,7 +245,7 @@ def _arranged(order: Sequence[str], names: Mapping[str, str]) -> DataTransformer
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A matrix: the label of its rows with their heading, the label of its columns; where these are known, their order and headings."""
+    """A matrix: the label of its rows, with its heading, and that of its columns, with theirs in order where they are known."""
 
     row: str
     heading: str

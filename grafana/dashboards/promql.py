@@ -11,6 +11,9 @@ PLACE = "job, instance"
 VALUE = "element, enum, value"
 IDENTITY = "driver, emulator, arch, machine, virttype"
 
+HARDWARE = 'virttype!="qemu"'
+"""Guests that are not emulated."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -25,7 +28,7 @@ class Scope:
         return f'{metric}{{job=~"$job",{self.group}=~"$group",{self.host}{further}}}'
 
     def native(self, metric: str, labels: str = "", value: str = "") -> str:
-        """Its series of the native drivers, and libvirt's only where no other driver is asked; `value` is compared with theirs ("== 1").
+        """Its series of native drivers, and libvirt's only where no other is asked; `value` is compared with theirs ("== 1").
 
         A libvirt whose cache is stale may say 1 where the host's own answer is 0, so they are not put together.
         """

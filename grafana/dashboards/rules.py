@@ -12,6 +12,10 @@ def recordings(group: str) -> Iterator[Recording]:
     """In the order in which they must be evaluated; `group` is the label of hosts that ought to be alike."""
     for capability in CAPABILITIES:
         yield Recording("domcaps:capability", _had(capability, group), {"capability": capability.name})
+    yield Recording("domcaps:group_share", _share("domcaps_supported", "element, enum, value", group))
+    for metric, label in (("domcaps_cpu_model_usable", "model"), ("domcaps_cpu_host_feature", "feature")):
+        shares = f'label_replace({_share(metric, label, group)}, "value", "$1", "{label}", "(.+)")'
+        yield Recording("domcaps:group_share", f"sum without ({label}) ({shares})", {"element": "cpu", "enum": label})
 
 
 def _had(capability: Capability, group: str) -> str:
@@ -23,3 +27,8 @@ def _had(capability: Capability, group: str) -> str:
         f'  or {libvirt} unless on (job, instance) domcaps_probe_success{{driver!="libvirt"}}\n'
         ")"
     )
+
+
+def _share(metric: str, labels: str, group: str) -> str:
+    """The share of a group's documents that have it; emulated guests are not compared with others."""
+    return f'avg by (job, {group}, virttype, {labels}) ({metric}{{{group}!="",driver!="libvirt"}})'
