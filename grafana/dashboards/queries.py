@@ -49,4 +49,4 @@ def substitute(
     """
     values = {"job": job, "group": group, "instance": host, "__range_s": f"{seconds}", "__range": f"{seconds}s"}
     values |= {"__interval": f"{step}s", "__rate_interval": f"{max(4 * 60, step + 60)}s", **further}
-    return re.sub(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))", lambda found: values[found[1] or found[2]], expr)
+    return re.sub(r"\$(?:\{([a-z_]\w*)(?::\w+)?\}|([a-z_]\w*))", lambda found: values[found[1] or found[2]], expr)
