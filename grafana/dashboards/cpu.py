@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from grafana.dashboards.columns import MODEL, group, host, links
+from grafana.dashboards.columns import LACKING, group, host, links
 from grafana.dashboards.frame import CPU, Options, framed, one
 from grafana.dashboards.look import RED, YES_NO, Column, Grid, Told, course, lines, listing, matrix, named, number
 from grafana.dashboards.promql import HARDWARE, PLACE, Scope
 from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
 
 NOBODY = "No host is scraped in this job and group"
+MODEL = 'model="$model"'
+CHOSEN = f"{HARDWARE},{MODEL}"
 ALL = {1.0: ("✓ all", "#0072B2"), 0.0: ("✗ none", RED)}
 
 
@@ -28,33 +30,30 @@ def cpu(options: Options) -> dashboard.Dashboard:
     return made.with_panel(_features(scope, options))
 
 
-def _usable(scope: Scope, labels: str = HARDWARE) -> str:
-    """By host and model, of guests that are not emulated: what is usable."""
-    return f"count by ({PLACE}, model) ({scope.native('domcaps_cpu_model_usable', labels, '== 1')})"
+def _usable(scope: Scope, *labels: str) -> str:
+    """A series for each host and each model that is usable there, of guests that are not emulated."""
+    return scope.of("domcaps:cpu_model_usable", *labels)
 
 
-def _told_by(scope: Scope) -> str:
-    """Hosts that say what CPU models are usable."""
-    return f"count by ({PLACE}) ({scope.of('domcaps_cpu_model_usable', HARDWARE)})"
+def _able(scope: Scope) -> str:
+    """On how many hosts a model is usable."""
+    return f"count by (model) ({_usable(scope)})"
 
 
 def _everywhere_expr(scope: Scope) -> str:
     """A host that answers and tells of no model (as without KVM) has none; one that is down is not asked."""
-    return f"count by (model) ({_usable(scope)}) == on () group_left () count({scope.of('up')} == 1)"
+    return f"{_able(scope)} == on () group_left () count({scope.of('up')} == 1)"
 
 
 def _counts(scope: Scope) -> Iterator[stat.Panel]:
     up = scope.of("up")
     yield number(Told("Hosts", "Selected hosts that answer. Those that do not are left out here.", NOBODY), f"count({up} == 1)")
     silent = Told("Without CPU models", "Hosts that answer, but tell of no CPU models: no model can be usable on all.", NOBODY)
-    yield number(silent, f"count({up} == 1 unless on ({PLACE}) {_told_by(scope)}) or 0 * count({up})", bad=RED)
+    yield number(silent, f"count({up} == 1 unless on ({PLACE}) {scope.of('domcaps:cpu_models')}) or 0 * count({up})", bad=RED)
     everywhere = Told("Usable everywhere", "How many CPU models are usable on every selected host that answers.", NOBODY)
     yield number(everywhere, f"count({_everywhere_expr(scope)}) or 0 * count({up})")
     here = Told("With $model", "Selected hosts on which the chosen CPU model is usable.", NOBODY)
-    yield number(here, f"count({_usable(scope, CHOSEN)}) or 0 * count({up})")
-
-
-CHOSEN = f'{HARDWARE},model="$model"'
+    yield number(here, f"count({_usable(scope, MODEL)}) or 0 * count({up})")
 
 
 def _everywhere(scope: Scope) -> table.Panel:
@@ -77,10 +76,9 @@ def _models(scope: Scope) -> table.Panel:
         11,
         12,
     )
-    able = f"count by (model) ({_usable(scope)})"
-    models = f"count by ({PLACE}, model) ({scope.native('domcaps_cpu_model_usable', HARDWARE)})"
-    asked = {"A": able, "B": f"count by (model) ({models}) - {able}", "C": f"{able} / count by (model) ({models})"}
-    deprecated = scope.of("domcaps_cpu_model_info", f'{HARDWARE},deprecated="yes"')
+    able, hosts = _able(scope), f"on () group_left () count({scope.of('domcaps:cpu_models')})"
+    asked = {"A": able, "B": f"-({able} - {hosts})", "C": f"{able} / {hosts}"}
+    deprecated = scope.of("domcaps_cpu_model_info", HARDWARE, 'deprecated="yes"')
     asked["D"] = f"count by (model) (count by ({PLACE}, model) ({deprecated}))"
     columns = (
         Column("model", "Model"),
@@ -101,7 +99,7 @@ def _silent(scope: Scope, options: Options) -> table.Panel:
         6,
         12,
     )
-    expr = f"max by (instance, {options.group}) ({scope.of('up')} == 1 unless on ({PLACE}) {_told_by(scope)})"
+    expr = f"max by (instance, {options.group}) ({scope.of('up')} == 1 unless on ({PLACE}) {scope.of('domcaps:cpu_models')})"
     return listing(told, expr, (host(options), group(options)), "Host")
 
 
@@ -129,7 +127,7 @@ def _blocking(scope: Scope, options: Options) -> table.Panel:
     columns = (
         host(options),
         group(options),
-        Column("Value", "Features lacking", width=150, words=MODEL),
+        Column("Value", "Features lacking", width=150, words=LACKING),
         Column("feature", "Feature"),
     )
     return listing(told, expr, columns, "Host")
@@ -137,10 +135,9 @@ def _blocking(scope: Scope, options: Options) -> table.Panel:
 
 def _in_time(scope: Scope) -> timeseries.Panel:
     told = Told("Hosts on which it is usable, in time", "And on how many it is not, of those that tell of it.", NOBODY, 10, 11)
-    able, unable = (
-        f"count(count by ({PLACE}) ({scope.native('domcaps_cpu_model_usable', CHOSEN, value)})) or 0 * count({scope.of('up')})"
-        for value in ("== 1", "== 0")
-    )
+    none, hosts = f"0 * count({scope.of('up')})", scope.of("domcaps:cpu_models")
+    able = f"count({_usable(scope, MODEL)}) or {none}"
+    unable = f"count({hosts} unless on ({PLACE}) {_usable(scope, MODEL)}) or {none}"
     return named(lines(told, course(able, "usable"), course(unable, "not usable", "B"), unit="short"), ("usable", "not usable"))
 
 
@@ -155,8 +152,7 @@ def _baselines(scope: Scope, options: Options) -> table.Panel:
         "No host tells of CPU models",
         height=10,
     )
-    usable = scope.native("domcaps_cpu_model_usable", HARDWARE, "== 1")
-    able = f"count by ({options.group}, model) (count by ({PLACE}, {options.group}, model) ({usable}))"
+    able = f"count by ({options.group}, model) ({_usable(scope)})"
     expr = f"{able} / on ({options.group}) group_left () count by ({options.group}) ({scope.of('up')} == 1)"
     grid = Grid("grouped", "Group", "model")
     shown = f'label_replace(label_replace({expr}, "grouped", "(none)", "", ""), "grouped", "$1", "{options.group}", "(.+)")'
@@ -171,6 +167,5 @@ def _features(scope: Scope, options: Options) -> table.Panel:
         height=12,
     )
     features = scope.native("domcaps_cpu_host_feature", HARDWARE)
-    differing = f"max by (feature) ({features}) > min by (feature) ({features})"
-    expr = f"max by (instance, feature) ({features}) and on (feature) ({differing})"
+    expr = f"max by (instance, feature) ({features}) and on (feature) (0 < avg by (feature) ({features}) < 1)"
     return matrix(told, expr, Grid("instance", "Host", "feature", links=links(options)), YES_NO)

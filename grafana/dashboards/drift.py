@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from grafana.dashboards.columns import THING, group, host
 from grafana.dashboards.frame import DRIFT, Options, framed
 from grafana.dashboards.look import BLUE, ORANGE, RED, Column, Told, course, lines, listing, named, number
-from grafana.dashboards.promql import PLACE, VALUE, Scope
+from grafana.dashboards.promql import NATIVE, PLACE, VALUE, Scope, chosen
 from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
 
-NATIVE = 'driver!="libvirt"'
 NO_GROUPS = "No host has the label of a group"
 LACKS_OR_HAS = {0.0: ("✗ lacks it", RED), 1.0: ("+ has it", BLUE)}
 
@@ -20,45 +19,39 @@ def drift(options: Options) -> dashboard.Dashboard:
     scope = options.fleet
     said = "Which hosts of a group are alike, and what the odd one lacks. Groups are told by a label of the targets."
     made = framed(DRIFT, "Drift", said, options)
-    for count in _counts(scope):
+    for count in _counts(scope, options):
         made = made.with_panel(count)
     made = made.with_panel(_odd(scope, options)).with_panel(_things(scope, options)).with_panel(_numbers(scope, options))
     made = made.with_panel(_fingerprints(scope, options)).with_panel(_versions(scope, options))
     return made.with_panel(_in_time(scope))
 
 
-def _alike(scope: Scope) -> str:
+def _sizes(seen: str, options: Options) -> str:
+    """How many hosts share a fingerprint."""
+    return f"count by ({_alike(options)}, fingerprint) ({seen})"
+
+
+def _alike(options: Options) -> str:
     """The labels of documents that ought to be equal."""
-    return f"{scope.group}, driver, arch, machine, virttype, version, exporter"
+    return f"{options.group}, driver, arch, machine, virttype, version, exporter"
 
 
-def _sizes(scope: Scope) -> str:
-    """How many hosts share a fingerprint; of all hosts of a group, whichever are selected."""
-    seen = f'domcaps:fingerprint{{job=~"$job",{scope.group}=~"$group"}}'
-    return f"count by ({_alike(scope)}, fingerprint) ({seen})"
-
-
-def _odd_ones(scope: Scope) -> str:
-    """Fingerprints of hosts in the minority."""
-    alike, sizes = _alike(scope), _sizes(scope)
-    fewer = f"{sizes} < on ({alike}) group_left () max by ({alike}) ({sizes})"
-    return f"({scope.of('domcaps:fingerprint')} and on ({alike}, fingerprint) ({fewer}))"
-
-
-def _counts(scope: Scope) -> Iterator[stat.Panel]:
+def _counts(scope: Scope, options: Options) -> Iterator[stat.Panel]:
     seen = scope.of("domcaps:fingerprint")
     none = f"0 * count({seen})"
-    yield number(Told("Groups", "Groups with hosts that can be compared.", NO_GROUPS), f"count(count by ({scope.group}) ({seen}))")
+    yield number(
+        Told("Groups", "Groups with hosts that can be compared.", NO_GROUPS), f"count(count by ({options.group}) ({seen}))"
+    )
     compared = (
         "Hosts in groups, without losses: a host that lost something has its own alert and is compared again when it is whole."
     )
     yield number(Told("Compared hosts", compared, NO_GROUPS), f"count(count by ({PLACE}) ({seen}))")
     odd = Told("Odd ones", "Hosts that differ from most hosts of their group with the same versions.", NO_GROUPS)
-    yield number(odd, f"count(count by ({PLACE}) ({_odd_ones(scope)})) or {none}", bad=ORANGE)
-    kinds = f"count by ({_alike(scope)}) ({_sizes(scope)}) > 1"
+    yield number(odd, f"count(count by ({PLACE}) ({scope.of('domcaps:odd')})) or {none}", bad=ORANGE)
+    kinds = f"count by ({_alike(options)}) ({_sizes(seen, options)}) > 1"
     mixed = Told("Groups that differ within", "Groups in which there are several fingerprints for the same versions.", NO_GROUPS)
-    yield number(mixed, f"count(count by ({scope.group}) ({kinds})) or {none}", bad=ORANGE)
-    versions = f"count by ({scope.group}) (count by ({scope.group}, driver, version) ({seen})) > 1"
+    yield number(mixed, f"count(count by ({options.group}) ({kinds})) or {none}", bad=ORANGE)
+    versions = f"count by ({options.group}) (count by ({options.group}, driver, version) ({seen})) > 1"
     several = Told("Groups with several versions", "Groups whose hosts have several versions of a hypervisor.", NO_GROUPS)
     yield number(several, f"count({versions}) or {none}", bad=ORANGE)
 
@@ -77,7 +70,7 @@ def _odd(scope: Scope, options: Options) -> table.Panel:
         group(options),
         *(Column(name, name.capitalize()) for name in ("machine", "virttype", "version", "fingerprint")),
     )
-    return listing(told, f"max by ({labels}) ({_odd_ones(scope)})", columns, "Group")
+    return listing(told, f"max by ({labels}) ({scope.of('domcaps:odd')})", columns, "Group")
 
 
 def _things(scope: Scope, options: Options) -> table.Panel:
@@ -89,24 +82,8 @@ def _things(scope: Scope, options: Options) -> table.Panel:
         14,
         11,
     )
-    odd = f"and on ({PLACE}) {_odd_ones(scope)}"
-    same = f"on ({options.group}, {VALUE})"
-    found = (
-        scope.of("domcaps_supported", NATIVE),
-        _named(scope.of("domcaps_cpu_model_usable", NATIVE), "model", odd),
-        _named(scope.of("domcaps_cpu_host_feature", NATIVE), "feature", odd),
-    )
-    values = f"{found[0]} {odd}\n  or {found[1]}\n  or {found[2]}"
-    own = f"max by (instance, {options.group}, {VALUE}) (\n  {values}\n)"
-    share = f'max by ({options.group}, {VALUE}) (domcaps:group_share{{{options.group}=~"$group"}})'
-    expr = f"({own} == 0 and {same} {share} > 0.5)\nor ({own} == 1 and {same} {share} < 0.5)"
+    expr = f"max by (instance, {VALUE}) ({scope.of('domcaps:odd_thing')})"
     return listing(told, expr, (host(options), Column("Value", "It", width=110, words=LACKS_OR_HAS), *THING), "Host")
-
-
-def _named(series: str, label: str, odd: str) -> str:
-    """CPU models and features by the labels that values have."""
-    made = f'label_replace({series} {odd}, "value", "$1", "{label}", "(.+)")'
-    return f'label_replace(label_replace({made}, "element", "cpu", "", ""), "enum", "{label}", "", "")'
 
 
 def _numbers(scope: Scope, options: Options) -> table.Panel:
@@ -117,8 +94,8 @@ def _numbers(scope: Scope, options: Options) -> table.Panel:
         10,
     )
     kind = f"{options.group}, arch, machine, virttype"
-    odd = f"and on ({PLACE}) {_odd_ones(scope)}"
-    whole = Scope(options.group, 'instance=~".+"')
+    odd = f"and on ({PLACE}) {scope.of('domcaps:odd')}"
+    whole = chosen(options.group, 'instance=~".+"')
     exprs = []
     for metric, labels in (("domcaps_parameter", "element, parameter"), ("domcaps_vcpus_max", "")):
         by = f"{kind}, {labels}" if labels else kind
@@ -141,7 +118,7 @@ def _fingerprints(scope: Scope, options: Options) -> table.Panel:
         *(Column(name, name.capitalize()) for name in ("machine", "virttype", "version", "exporter", "fingerprint")),
         Column("Value", "Hosts", "short", 80),
     )
-    return listing(told, f"count by ({_alike(scope)}, fingerprint) ({scope.of('domcaps:fingerprint')})", columns, "Group")
+    return listing(told, _sizes(scope.of("domcaps:fingerprint"), options), columns, "Group")
 
 
 def _versions(scope: Scope, options: Options) -> table.Panel:
@@ -160,5 +137,5 @@ def _versions(scope: Scope, options: Options) -> table.Panel:
 
 def _in_time(scope: Scope) -> timeseries.Panel:
     told = Told("Odd ones, in time", "How many hosts differ from most of their group.", NO_GROUPS, 10, 8)
-    odd = f"count(count by ({PLACE}) ({_odd_ones(scope)})) or 0 * count({scope.of('domcaps:fingerprint')})"
+    odd = f"count(count by ({PLACE}) ({scope.of('domcaps:odd')})) or 0 * count({scope.of('domcaps:fingerprint')})"
     return named(lines(told, course(odd, "odd ones"), unit="short"), ("odd ones",))

@@ -78,7 +78,7 @@ def _hosts(scope: Scope, options: Options) -> table.Panel:
 def _losses(scope: Scope, options: Options) -> table.Panel:
     on = f"on ({PLACE}, {IDENTITY}, {VALUE})"
     reasons, recent = scope.of("domcaps:loss_reason"), f"({scope.of('domcaps:loss')} > time() - $__range_s)"
-    labels = f"instance, {scope.group}, severity, kind, {VALUE}, prerequisite"
+    labels = f"instance, {options.group}, severity, kind, {VALUE}, prerequisite"
     columns = (
         host(options),
         group(options),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from grafana.dashboards.look import SOURCE
-from grafana.dashboards.promql import SINGLE, Scope
+from grafana.dashboards.promql import SINGLE, Scope, chosen
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
@@ -34,11 +34,11 @@ class Options:
 
     @property
     def fleet(self) -> Scope:
-        return Scope(self.group)
+        return chosen(self.group)
 
     @property
     def single(self) -> Scope:
-        return Scope(self.group, SINGLE)
+        return chosen(self.group, SINGLE)
 
 
 def framed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from grafana.dashboards.capabilities import CAPABILITIES
-from grafana.dashboards.columns import GUEST, LACKS, MODEL, THING
+from grafana.dashboards.columns import GUEST, LACKING, LACKS, THING
 from grafana.dashboards.frame import HOST, Options, framed
 from grafana.dashboards.look import RED, YES_NO, Column, Told, fact, listing, number, timeline, verdict
 from grafana.dashboards.promql import HARDWARE, IDENTITY, PLACE, VALUE, Scope
@@ -129,7 +129,7 @@ def _models(scope: Scope) -> table.Panel:
     usable = scope.native("domcaps_cpu_model_usable")
     expr = f"max {by} ({scope.native('domcaps_cpu_model_blockers', value='> 0')})\nor max {by} ({usable}) - 1"
     return listing(
-        told, expr, (Column("model", "Model"), Column("Value", "Features lacking", width=130, words=MODEL), *GUEST), "Model"
+        told, expr, (Column("model", "Model"), Column("Value", "Features lacking", width=130, words=LACKING), *GUEST), "Model"
     )
 
 
