@@ -47,12 +47,12 @@ def _everywhere_expr(scope: Scope) -> str:
 
 def _counts(scope: Scope) -> Iterator[stat.Panel]:
     up = scope.of("up")
-    yield number(Told("Hosts", "Selected hosts that answer. Those that do not are left out here.", NOBODY), f"count({up} == 1)")
-    silent = Told("Without CPU models", "Hosts that answer, but tell of no CPU models: no model can be usable on all.", NOBODY)
+    yield number(Told("Hosts", "Selected hosts that answer. Those that do not are left out here.", NOBODY, 6), f"count({up} == 1)")
+    silent = Told("Without CPU models", "Hosts that answer, but tell of no CPU models: no model can be usable on all.", NOBODY, 6)
     yield number(silent, f"count({up} == 1 unless on ({PLACE}) {scope.of('domcaps:cpu_models')}) or 0 * count({up})", bad=RED)
-    everywhere = Told("Usable everywhere", "How many CPU models are usable on every selected host that answers.", NOBODY)
+    everywhere = Told("Usable everywhere", "How many CPU models are usable on every selected host that answers.", NOBODY, 6)
     yield number(everywhere, f"count({_everywhere_expr(scope)}) or 0 * count({up})")
-    here = Told("With $model", "Selected hosts on which the chosen CPU model is usable.", NOBODY)
+    here = Told("With $model", "Selected hosts on which the chosen CPU model is usable.", NOBODY, 6)
     yield number(here, f"count({_usable(scope, MODEL)}) or 0 * count({up})")
 
 
@@ -60,7 +60,7 @@ def _everywhere(scope: Scope) -> table.Panel:
     told = Told(
         "Usable on every selected host",
         "A guest with one of these CPU models can run on, and move between, all selected hosts that answer.",
-        "No CPU model is usable on all selected hosts",
+        "No model is usable on all of them: are there hosts that tell of none?",
         7,
         12,
     )

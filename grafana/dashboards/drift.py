@@ -46,12 +46,17 @@ def _counts(scope: Scope, options: Options) -> Iterator[stat.Panel]:
         "Hosts in groups, without losses: a host that lost something has its own alert and is compared again when it is whole."
     )
     yield number(Told("Compared hosts", compared, NO_GROUPS), f"count(count by ({PLACE}) ({seen}))")
-    odd = Told("Odd ones", "Hosts that differ from most hosts of their group with the same versions.", NO_GROUPS)
+    odd = Told("Odd hosts", "Hosts that differ from most hosts of their group with the same versions.", NO_GROUPS)
     yield number(odd, f"count(count by ({PLACE}) ({scope.of('domcaps:odd')})) or {none}", bad=ORANGE)
     kinds = f"count by ({_alike(options)}) ({_sizes(seen, options)}) > 1"
     mixed = Told("Groups that differ within", "Groups in which there are several fingerprints for the same versions.", NO_GROUPS)
     yield number(mixed, f"count(count by ({options.group}) ({kinds})) or {none}", bad=ORANGE)
     versions = f"count by ({options.group}) (count by ({options.group}, driver, version) ({seen})) > 1"
+    named = f'{options.group}!=""'
+    alone = f"count({scope.of('up')} unless on ({PLACE}) {scope.of('up', named)}) or {none}"
+    yield number(
+        Told("Without a group", "Hosts whose targets have no label of a group: they are compared with nobody.", NO_GROUPS), alone
+    )
     several = Told("Groups with several versions", "Groups whose hosts have several versions of a hypervisor.", NO_GROUPS)
     yield number(several, f"count({versions}) or {none}", bad=ORANGE)
 

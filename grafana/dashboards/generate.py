@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from grafana.dashboards.cpu import cpu
@@ -27,9 +28,21 @@ ALL = (fleet, host, cpu, drift, health)
 
 def files(options: Options) -> dict[str, str]:
     """Names and texts."""
-    built = [make(options).build() for make in ALL]
-    made = {f"{one.uid}.json": json.dumps(one, cls=JSONEncoder, indent=1, ensure_ascii=False) + "\n" for one in built}
+    built = (json.loads(json.dumps(make(options).build(), cls=JSONEncoder)) for make in ALL)
+    made = {f"{one['uid']}.json": json.dumps(_known(one), indent=1, ensure_ascii=False) + "\n" for one in built}
     return {**made, "domcaps-dashboards.rules.yml": _rules(options)}
+
+
+def _known(dashboard: dict[str, Any]) -> dict[str, Any]:
+    """With numbers for its panels, and without what the builders write though Grafana's schema has no such words (any more)."""
+    for variable in dashboard["templating"]["list"]:
+        for name in ("auto", "auto_min", "auto_count"):
+            variable.pop(name, None)
+    for number, panel in enumerate(dashboard["panels"], 1):
+        panel["id"] = number
+        if panel["type"] == "table":
+            panel["options"].pop("footer", None)
+    return dashboard
 
 
 _HEAD = "# Made by `python -m grafana.dashboards.generate`; change grafana/dashboards/{capabilities,rules}.py, not this file.\n"
@@ -52,6 +65,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--runbooks", default=usual.runbooks, help="where the runbook is (%(default)s)")
     parser.add_argument("--directory", type=Path, default=HERE, help="where the files go (%(default)s)")
     said = parser.parse_args(argv)
+    if "HOST" not in said.page:
+        parser.error(f"argument --page {said.page}: HOST must stand in it, for what `instance` says")
+    if not said.directory.is_dir():
+        parser.error(f"argument --directory {said.directory}: there is no such folder")
     for name, text in files(Options(said.group, said.page, said.runbooks)).items():
         (said.directory / name).write_text(text)
     return 0

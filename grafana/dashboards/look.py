@@ -134,8 +134,8 @@ BACKGROUND = DynamicConfigValue("custom.cellOptions", TableColoredBackgroundCell
 
 
 def _small(told: Told) -> Told:
-    """Six stand beside each other."""
-    return replace(told, width=4, height=4)
+    """Six stand beside each other, if not said otherwise."""
+    return replace(told, width=4 if told.width == 24 else told.width, height=4)
 
 
 def number(told: Told, expr: str, unit: str = "short", bad: str = "", link: str = "") -> stat.Panel:

@@ -18,9 +18,10 @@ SIZE = 8
 ODD = {
     "b-5": World("10.0", "rome", frozenset({"sev"})),
     "c-2": World("11.1", "rome"),
+    "a-7": World("10.0", "milan", frozenset({"sev-es"})),
     "a-6": World("10.0", "milan", machines=("pc-q35-5.2",)),
 }
-"""Hosts that began unlike their racks: one never had SEV, one has another processor, one is asked for an old machine."""
+"""Hosts that began unlike their racks: without SEV, with another processor, without room for SEV-ES, asked for an old machine."""
 
 
 def fleet(pace: float) -> Fleet:

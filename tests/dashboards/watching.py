@@ -59,9 +59,8 @@ class Watched:
 
     def api(self, path: str, **query: str) -> Any:
         """The `data` of an answer."""
-        asked = urllib.request.Request(f"{self.url}/api/v1/{path}", urllib.parse.urlencode(query).encode())  # noqa: S310
         try:
-            with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}", timeout=30) as answer:  # noqa: S310
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{error.read().decode()}\n{query}") from error
