@@ -64,16 +64,11 @@ def _problems(scope: Scope, options: Options) -> table.Panel:
         "probe fails": f"{success} == 0",
         "finds no hypervisor": f"{up} == 1 {silent}",
         "answer is old": f"time() - {last} > {OLD} and on ({PLACE}, driver) {success} == 1",
-        "plugin refused": f"{scope.of('domcaps_plugin_loaded')} == 0",
+        "plugin refused": f'label_replace({scope.of("domcaps_plugin_loaded")} == 0, "driver", "$1", "plugin", "(.+)")',
     }
     told_each = (f'label_replace({expr}, "problem", "{what}", "", "")' for what, expr in problems.items())
-    expr = "max by (instance, driver, plugin, problem) (\n  " + "\n  or ".join(told_each) + "\n)"
-    columns = (
-        host(options),
-        Column("problem", "Problem"),
-        Column("driver", "Driver", width=90),
-        Column("plugin", "Plugin", width=90),
-    )
+    expr = "max by (instance, driver, problem) (\n  " + "\n  or ".join(told_each) + "\n)"
+    columns = (host(options), Column("problem", "Problem"), Column("driver", "Driver or plugin", width=150))
     return listing(told, expr, columns, "Host")
 
 
