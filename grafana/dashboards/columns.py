@@ -9,8 +9,8 @@ from grafana.dashboards.look import BLUE, RED, Column
 
 THING = (Column("element", "Element", width=150), Column("enum", "Enum", width=170), Column("value", "Value"))
 LACKS = Column("prerequisite", "What it lacks")
-GUEST = (Column("machine", "Machine", width=90), Column("virttype", "Kind", width=70))
-LACKING = {-1.0: ("✗ no", RED), 0.0: ("✓ usable", BLUE)}
+GUEST = (Column("machine", "Machine", width=90), Column("virttype", "Virttype", width=80))
+LACKING = {-1.0: ("✗ not usable", RED), 0.0: ("✓ usable", BLUE)}
 """Of a CPU model: usable, not, or how many features are lacking."""
 
 

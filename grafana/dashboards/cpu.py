@@ -127,7 +127,7 @@ def _blocking(scope: Scope, options: Options) -> table.Panel:
     columns = (
         host(options),
         group(options),
-        Column("Value", "Features lacking", width=150, words=LACKING),
+        Column("Value", "Features lacking", "suffix: lacking", 150, LACKING, most=1),
         Column("feature", "Feature"),
     )
     return listing(told, expr, columns, "Host")
@@ -150,11 +150,11 @@ def _baselines(scope: Scope, options: Options) -> table.Panel:
         "The share of a group's hosts that answer on which a model is usable. ✓ all: a guest with it can move anywhere in the "
         "group. Models that are usable nowhere are left out.",
         "No host tells of CPU models",
-        height=10,
+        height=8,
     )
     able = f"count by ({options.group}, model) ({_usable(scope)})"
     expr = f"{able} / on ({options.group}) group_left () count by ({options.group}) ({scope.of('up')} == 1)"
-    grid = Grid("grouped", "Group", "model")
+    grid = Grid("grouped", "Group", "model", unknown="○ none")
     shown = f'label_replace(label_replace({expr}, "grouped", "(none)", "", ""), "grouped", "$1", "{options.group}", "(.+)")'
     return matrix(told, shown, grid, ALL, "percentunit")
 
@@ -164,7 +164,7 @@ def _features(scope: Scope, options: Options) -> table.Panel:
         "CPU features in which hosts differ",
         "Features of the processor that matter to security and migration, and that some selected hosts offer and others do not.",
         "All selected hosts offer the same",
-        height=12,
+        height=10,
     )
     features = scope.native("domcaps_cpu_host_feature", HARDWARE)
     expr = f"max by (instance, feature) ({features}) and on (feature) (0 < avg by (feature) ({features}) < 1)"

@@ -67,7 +67,7 @@ def _odd(scope: Scope, options: Options) -> table.Panel:
         "Hosts whose fingerprint is not that of most hosts of their group with the same versions of hypervisor and exporter.",
         "No host differs from its group",
         10,
-        11,
+        8,
     )
     labels = f"instance, {options.group}, machine, virttype, version, fingerprint"
     columns = (
@@ -85,7 +85,7 @@ def _things(scope: Scope, options: Options) -> table.Panel:
         "or the other way round.",
         "No host differs from its group in what guests can have",
         14,
-        11,
+        8,
     )
     expr = f"max by (instance, {VALUE}) ({scope.of('domcaps:odd_thing')})"
     return listing(told, expr, (host(options), Column("Value", "It", width=110, words=LACKS_OR_HAS), *THING), "Host")

@@ -8,8 +8,8 @@ from grafana.alerts.losses import KINDS
 from grafana.dashboards.capabilities import CAPABILITIES
 from grafana.dashboards.columns import LACKS, THING, group, host, links
 from grafana.dashboards.frame import DRIFT, FLEET, HEALTH, Options, address, framed
-from grafana.dashboards.look import RED, Column, Grid, Told, bars, course, lines, listing, matrix, named, number
-from grafana.dashboards.promql import IDENTITY, PLACE, VALUE, Scope
+from grafana.dashboards.look import RED, STATES, YES_NO, Column, Grid, Told, bars, course, lines, listing, matrix, named, number
+from grafana.dashboards.promql import IDENTITY, PLACE, VALUE, Scope, states
 from grafana_foundation_sdk.builders import bargauge, dashboard, stat, table, timeseries
 
 SHOWN = 500
@@ -63,13 +63,14 @@ def _hosts(scope: Scope, options: Options) -> table.Panel:
     up = f'label_replace({scope.of("up")}, "capability", "up", "", "")'
     told = Told(
         "Capabilities of each host",
-        "✓ a guest can have it, ✗ the host knows that no guest can, · unknown: it has no such thing to tell of, or gives no "
-        "answer. Click on a host for everything about it.",
+        "✓ a guest can have it; ○ none can, and that is no loss; ✗ it was lost; · unknown: the host has no such thing to tell of, "
+        "or gives no answer. Click on a host for everything about it.",
         NOBODY,
-        height=14,
+        height=13,
     )
-    grid = Grid("instance", "Host", "capability", {"up": "Answers", **NAMES}, links(options))
-    return matrix(told, f"max by (instance, capability) ({scope.of('domcaps:capability')} or {up})", grid)
+    answers = {"Answers": YES_NO}
+    grid = Grid("instance", "Host", "capability", {"up": "Answers", **NAMES}, links(options), words=answers)
+    return matrix(told, states(scope, "instance, capability", f" or {up}"), grid, STATES)
 
 
 # ---- what was lost -----------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def _problems(scope: Scope, options: Options) -> table.Panel:
         "plugin that was refused. What the reasons mean is in the runbook.",
         "All exporters are well",
         14,
-        10,
+        8,
     )
     up, success = scope.of("up"), scope.of("domcaps_probe_success")
     known = (scope.of("domcaps_document_info"), scope.of("domcaps_guest_supported"), f"({success} == 0)")
@@ -78,15 +78,15 @@ def _failures(scope: Scope) -> table.Panel:
         "How many probes failed, by driver and reason, over all hosts, within the time that is shown.",
         "No probe failed",
         6,
-        10,
+        8,
     )
     failures = f"increase({scope.of('domcaps_probe_failures_total')}[$__range])"
     columns = (Column("driver", "Driver"), Column("reason", "Reason"), Column("Value", "Probes", "short", 90))
-    return listing(told, f"sum by (driver, reason) ({failures}) > 0", columns, "Probes", desc=True)
+    return listing(told, f"round(sum by (driver, reason) ({failures})) > 0", columns, "Probes", desc=True)
 
 
 def _versions(scope: Scope) -> bargauge.Panel:
-    told = Told("Exporters by version", "How many hosts have which version of the exporter.", NOBODY, 4, 10)
+    told = Told("Exporters by version", "How many hosts have which version of the exporter.", NOBODY, 4, 8)
     return bars(told, f"sort_desc(count by (version) ({scope.of('domcaps_exporter_build_info')}))", "{{version}}", "short")
 
 

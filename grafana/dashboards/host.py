@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from grafana.dashboards.capabilities import CAPABILITIES
 from grafana.dashboards.columns import GUEST, LACKING, LACKS, THING
 from grafana.dashboards.frame import HOST, Options, framed
-from grafana.dashboards.look import RED, YES_NO, Column, Told, fact, listing, number, timeline, verdict
-from grafana.dashboards.promql import HARDWARE, IDENTITY, PLACE, VALUE, Scope
+from grafana.dashboards.look import RED, STATES, YES_NO, Column, Told, fact, listing, number, timeline, verdict
+from grafana.dashboards.promql import HARDWARE, IDENTITY, PLACE, VALUE, Scope, states
 from grafana_foundation_sdk.builders import dashboard, stat, statetimeline, table
 
 NAMES = {one.name: one.label for one in CAPABILITIES}
@@ -58,11 +58,12 @@ def _summary(scope: Scope) -> Iterator[stat.Panel]:
 def _in_time(scope: Scope) -> statetimeline.Panel:
     told = Told(
         "Capabilities in time",
-        "✓ a guest could have it, ✗ it could not. A gap: nobody knows, as when the host gave no answer.",
+        "✓ a guest could have it; ○ it could not, and that was no loss; ✗ it was lost. A gap: nobody knows, as when the "
+        "host gave no answer.",
         "Nothing is known of this host in this time",
         height=13,
     )
-    return timeline(told, f"max by (capability) ({scope.of('domcaps:capability')})", "{{capability}}", NAMES)
+    return timeline(told, states(scope, "capability"), "{{capability}}", NAMES, STATES)
 
 
 def _losses(scope: Scope) -> table.Panel:
@@ -70,7 +71,7 @@ def _losses(scope: Scope) -> table.Panel:
         "Lost, and why",
         "What the host had and lacks now, however long ago it was lost: a row for each thing that is lacking.",
         "Nothing is lost",
-        height=8,
+        height=7,
     )
     on, loss, reasons = f"on ({PLACE}, {IDENTITY}, {VALUE})", scope.of("domcaps:loss"), scope.of("domcaps:loss_reason")
     expr = (
@@ -128,9 +129,8 @@ def _models(scope: Scope) -> table.Panel:
     by = "by (model, machine, virttype)"
     usable = scope.native("domcaps_cpu_model_usable")
     expr = f"max {by} ({scope.native('domcaps_cpu_model_blockers', value='> 0')})\nor max {by} ({usable}) - 1"
-    return listing(
-        told, expr, (Column("model", "Model"), Column("Value", "Features lacking", width=130, words=LACKING), *GUEST), "Model"
-    )
+    lacking = Column("Value", "Features lacking", "suffix: lacking", 130, LACKING, most=1)
+    return listing(told, expr, (Column("model", "Model"), lacking, *GUEST), "Model")
 
 
 def _features(scope: Scope) -> table.Panel:

@@ -44,6 +44,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEditorMode
 
+PALE = "#D9D9D9"
 BLUE, SKY, GREEN, YELLOW, ORANGE, RED, PURPLE, GREY = (
     "#0072B2",
     "#56B4E9",
@@ -52,7 +53,7 @@ BLUE, SKY, GREEN, YELLOW, ORANGE, RED, PURPLE, GREY = (
     "#E69F00",
     "#D55E00",
     "#CC79A7",
-    "#8C8C8C",
+    "#767676",
 )
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -108,11 +109,12 @@ def words(said: Mapping[float, tuple[str, str]], unknown: str = "· unknown") ->
     results = {
         f"{value:g}": ValueMappingResult(text=text, color=color, index=n) for n, (value, (text, color)) in enumerate(said.items())
     }
-    nothing = ValueMappingResult(text=unknown, color=GREY, index=len(said))
+    nothing = ValueMappingResult(text=unknown, color=PALE, index=len(said))
     return [ValueMap(results), SpecialValueMap(DashboardSpecialValueMapOptions(SpecialValueMatch.NULL_AND_NAN, nothing))]
 
 
 YES_NO = {1.0: ("✓ yes", BLUE), 0.0: ("✗ no", RED)}
+STATES = {1.0: ("✓ yes", BLUE), 0.0: ("○ no", GREY), -1.0: ("✗ lost", RED)}
 
 
 def steps(base: str, *further: tuple[float, str]) -> dashboard.ThresholdsConfig:
@@ -178,7 +180,8 @@ def timeline(
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: the label it comes from, its heading, and how it looks. `share`: as a bar from 0 to 1."""
+    """A column of a table: the label it comes from, its heading, and how it looks. `share`: as a bar from 0 to 1; `most`: greater
+    numbers are bad."""
 
     label: str
     heading: str
@@ -187,6 +190,7 @@ class Column:
     words: Mapping[float, tuple[str, str]] | None = None
     links: Sequence[tuple[str, str]] = ()
     share: bool = False
+    most: float | None = None
 
     def properties(self) -> list[DynamicConfigValue]:
         wanted: list[DynamicConfigValue] = []
@@ -196,6 +200,9 @@ class Column:
             wanted.append(DynamicConfigValue("custom.width", self.width))
         if self.words is not None:
             wanted += [DynamicConfigValue("mappings", words(self.words)), BACKGROUND]
+        if self.most is not None:
+            scale = [Threshold(color=BLUE, value=None), Threshold(color=RED, value=self.most)]
+            wanted.append(DynamicConfigValue("thresholds", {"mode": ThresholdsMode.ABSOLUTE, "steps": scale}))
         if self.share:
             bar = TableBarGaugeCellOptions(BarGaugeDisplayMode.BASIC)
             color = {"mode": "fixed", "fixedColor": BLUE}
@@ -245,18 +252,23 @@ def _arranged(order: Sequence[str], names: Mapping[str, str]) -> DataTransformer
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A matrix: the label of its rows, with its heading, and that of its columns, with theirs in order where they are known."""
+    """A matrix: the label of its rows, with its heading, and that of its columns, with theirs in order where they are known.
+
+    `unknown` stands where nothing is known; `words` are those of single columns, by their headings.
+    """
 
     row: str
     heading: str
     column: str
     columns: Mapping[str, str] = field(default_factory=dict)
     links: Sequence[tuple[str, str]] = ()
+    unknown: str = "· unknown"
+    words: Mapping[str, Mapping[float, tuple[str, str]]] = field(default_factory=dict)
 
 
 def matrix(told: Told, expr: str, grid: Grid, said: Mapping[float, tuple[str, str]] = YES_NO, unit: str = "none") -> table.Panel:
     """What is said by two labels, in words with colours."""
-    made = table.Panel().with_target(rows(expr)).unit(unit).cell_height(TableCellHeight.SM).mappings(words(said))
+    made = table.Panel().with_target(rows(expr)).unit(unit).cell_height(TableCellHeight.SM).mappings(words(said, grid.unknown))
     made = made.cell_options(TableColoredBackgroundCellOptions()).align(FieldTextAlignment.CENTER).thresholds(steps(GREY))
     corner = f"{grid.row}\\{grid.column}"
     grouped = {"columnField": grid.column, "rowField": grid.row, "valueField": "Value", "emptyValue": "null"}
@@ -266,6 +278,8 @@ def matrix(told: Told, expr: str, grid: Grid, said: Mapping[float, tuple[str, st
     else:
         named = {"excludeByName": {}, "indexByName": {}, "renameByName": {corner: grid.heading}}
         made = made.with_transformation(DataTransformerConfig("organize", options=named))
+    for column, own in grid.words.items():
+        made = made.override_by_name(column, [DynamicConfigValue("mappings", words(own, grid.unknown))])
     plain = {"custom.cellOptions": TableAutoCellOptions(), "custom.align": "left", "custom.filterable": True, "custom.width": 180}
     first = [*(DynamicConfigValue(name, value) for name, value in plain.items()), *Column("", "", links=grid.links).properties()]
     made = made.override_by_name(grid.heading, first)

@@ -12,7 +12,10 @@ from grafana.dashboards.promql import EVERYWHERE, HARDWARE, PLACE, VALUE
 def recordings(group: str) -> Iterator[Recording]:
     """In the order in which they must be evaluated; `group` is the label of hosts that ought to be alike."""
     for capability in CAPABILITIES:
-        yield Recording("domcaps:capability", _had(capability, group), {"capability": capability.name})
+        named = {"capability": capability.name}
+        yield Recording("domcaps:capability", _had(capability, group), named)
+        lost = f"count by ({PLACE}, {group}) (domcaps:lost{{{capability.lost or capability.labels}}})"
+        yield Recording("domcaps:capability_lost", lost, named)
     told, usable = (EVERYWHERE.native("domcaps_cpu_model_usable", HARDWARE, value) for value in ("", "== 1"))
     yield Recording("domcaps:cpu_models", f"count by ({PLACE}, {group}) {told}")
     yield Recording("domcaps:cpu_model_usable", f"count by ({PLACE}, {group}, model) {usable}")

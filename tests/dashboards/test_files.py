@@ -118,7 +118,7 @@ def test_every_panel_says_what_it_shows_where_nothing_is_found() -> None:
 
 
 def test_no_colour_is_used_but_those_that_colour_blind_people_tell_apart() -> None:
-    palette = {"#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#8C8C8C"}
+    palette = {"#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#767676", "#D9D9D9"}
     for name, panel in every_panel():
         text = whole_text(panel)
         assert set(re.findall(r"#[0-9A-Fa-f]{6}", text)) <= palette, (name, panel["title"])
@@ -138,6 +138,13 @@ def mappings(panel: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     columns = (one["value"] for override in config["overrides"] for one in override["properties"] if one["id"] == "mappings")
     for found in itertools.chain([config["defaults"].get("mappings") or []], columns):
         yield from (one for one in found if one["type"] == "value")
+
+
+def test_no_two_columns_of_a_table_have_one_heading() -> None:
+    for name, panel in every_panel():
+        for transformation in panel.get("transformations", ()):
+            headings = list(transformation["options"].get("renameByName", {}).values())
+            assert len(set(headings)) == len(headings), (name, panel["title"])
 
 
 def test_lines_with_a_colour_in_common_differ_in_their_strokes() -> None:
@@ -223,7 +230,7 @@ def test_panel_title_description_and_no_targets_rules() -> None:
         assert panel["targets"], panel["title"]
 
 
-UNITS = {"none", "short", "s", "bytes", "percentunit", "dateTimeFromNow"}
+UNITS = {"none", "short", "suffix: lacking", "s", "bytes", "percentunit", "dateTimeFromNow"}
 """Those of Grafana's that are used here."""
 
 

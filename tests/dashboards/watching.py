@@ -24,7 +24,7 @@ from tests.test_alerts_end_to_end import free, prometheus_argv, running
 
 GRAFANA = Path(__file__).parent.parent.parent / "grafana"
 RULES = (GRAFANA / "alerts" / "domcaps.rules.yml", GRAFANA / "dashboards" / "domcaps-dashboards.rules.yml")
-REAL = "a-real-host"
+REAL = "this-machine"
 """The name of the machine that this runs on, which no group is told of."""
 
 
