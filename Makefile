@@ -58,7 +58,7 @@ bench: .venv/ready-to-test
 
 lock:
 	$(COMPILE) pyproject.toml -o requirements/run.txt
-	$(COMPILE) pyproject.toml --group test --group lint -o requirements/test.txt
+	$(COMPILE) pyproject.toml --group test --group lint --group dashboards -o requirements/test.txt
 	echo 'hatchling>=1.26' | $(COMPILE) - -o requirements/build.txt
 
 clean:

@@ -1,0 +1,146 @@
+"""The dashboard Drift: which hosts of a group are alike by their fingerprints, and what the odd one lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from grafana.dashboards.columns import THING, group, host
+from grafana.dashboards.frame import DRIFT, Options, framed
+from grafana.dashboards.look import BLUE, ORANGE, RED, Column, Told, course, lines, listing, named, number
+from grafana.dashboards.promql import NATIVE, PLACE, VALUE, Scope, chosen
+from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
+
+NO_GROUPS = "No host has the label of a group"
+LACKS_OR_HAS = {0.0: ("✗ lacks it", RED), 1.0: ("+ has it", BLUE)}
+
+
+def drift(options: Options) -> dashboard.Dashboard:
+    """The dashboard."""
+    scope = options.fleet
+    said = "Which hosts of a group are alike, and what the odd one lacks. Groups are told by a label of the targets."
+    made = framed(DRIFT, "Drift", said, options)
+    for count in _counts(scope, options):
+        made = made.with_panel(count)
+    made = made.with_panel(_odd(scope, options)).with_panel(_things(scope, options)).with_panel(_numbers(scope, options))
+    made = made.with_panel(_fingerprints(scope, options)).with_panel(_versions(scope, options))
+    return made.with_panel(_in_time(scope))
+
+
+def _sizes(seen: str, options: Options) -> str:
+    """How many hosts share a fingerprint."""
+    return f"count by ({_alike(options)}, fingerprint) ({seen})"
+
+
+def _alike(options: Options) -> str:
+    """The labels of documents that ought to be equal."""
+    return f"{options.group}, driver, arch, machine, virttype, version, exporter"
+
+
+def _counts(scope: Scope, options: Options) -> Iterator[stat.Panel]:
+    seen = scope.of("domcaps:fingerprint")
+    none = f"0 * count({seen})"
+    yield number(
+        Told("Groups", "Groups with hosts that can be compared.", NO_GROUPS), f"count(count by ({options.group}) ({seen}))"
+    )
+    compared = (
+        "Hosts in groups, without losses: a host that lost something has its own alert and is compared again when it is whole."
+    )
+    yield number(Told("Compared hosts", compared, NO_GROUPS), f"count(count by ({PLACE}) ({seen}))")
+    odd = Told("Odd hosts", "Hosts that differ from most hosts of their group with the same versions.", NO_GROUPS)
+    yield number(odd, f"count(count by ({PLACE}) ({scope.of('domcaps:odd')})) or {none}", bad=ORANGE)
+    kinds = f"count by ({_alike(options)}) ({_sizes(seen, options)}) > 1"
+    mixed = Told("Groups that differ within", "Groups in which there are several fingerprints for the same versions.", NO_GROUPS)
+    yield number(mixed, f"count(count by ({options.group}) ({kinds})) or {none}", bad=ORANGE)
+    versions = f"count by ({options.group}) (count by ({options.group}, driver, version) ({seen})) > 1"
+    named = f'{options.group}!=""'
+    alone = f"count({scope.of('up')} unless on ({PLACE}) {scope.of('up', named)}) or {none}"
+    yield number(
+        Told("Without a group", "Hosts whose targets have no label of a group: they are compared with nobody.", NO_GROUPS), alone
+    )
+    several = Told("Groups with several versions", "Groups whose hosts have several versions of a hypervisor.", NO_GROUPS)
+    yield number(several, f"count({versions}) or {none}", bad=ORANGE)
+
+
+def _odd(scope: Scope, options: Options) -> table.Panel:
+    told = Told(
+        "Odd ones",
+        "Hosts whose fingerprint is not that of most hosts of their group with the same versions of hypervisor and exporter.",
+        "No host differs from its group",
+        10,
+        8,
+    )
+    labels = f"instance, {options.group}, machine, virttype, version, fingerprint"
+    columns = (
+        host(options),
+        group(options),
+        *(Column(name, name.capitalize()) for name in ("machine", "virttype", "version", "fingerprint")),
+    )
+    return listing(told, f"max by ({labels}) ({scope.of('domcaps:odd')})", columns, "Group")
+
+
+def _things(scope: Scope, options: Options) -> table.Panel:
+    told = Told(
+        "What the odd ones lack, or have alone",
+        "Values, CPU models and CPU features of the odd ones that more than half of their group's hosts have and they have not, "
+        "or the other way round.",
+        "No host differs from its group in what guests can have",
+        14,
+        8,
+    )
+    expr = f"max by (instance, {VALUE}) ({scope.of('domcaps:odd_thing')})"
+    return listing(told, expr, (host(options), Column("Value", "It", width=110, words=LACKS_OR_HAS), *THING), "Host")
+
+
+def _numbers(scope: Scope, options: Options) -> table.Panel:
+    told = Told(
+        "Numbers of the odd ones",
+        "Numbers (vCPUs, sizes, defaults) in which an odd one has another value than the median of its group.",
+        "No host differs from its group in a number",
+        10,
+    )
+    kind = f"{options.group}, arch, machine, virttype"
+    odd = f"and on ({PLACE}) {scope.of('domcaps:odd')}"
+    whole = chosen(options.group, 'instance=~".+"')
+    exprs = []
+    for metric, labels in (("domcaps_parameter", "element, parameter"), ("domcaps_vcpus_max", "")):
+        by = f"{kind}, {labels}" if labels else kind
+        median = f"quantile by ({by}) (0.5, {whole.of(metric, NATIVE)})"
+        exprs.append(f"({scope.of(metric, NATIVE)} {odd}) != on ({by}) group_left () {median}")
+    columns = (host(options), Column("element", "Element"), Column("parameter", "Parameter"), Column("Value", "Number", "none"))
+    vcpus = f'label_replace(label_replace({exprs[1]}, "element", "vcpu", "", ""), "parameter", "max", "", "")'
+    return listing(told, f"max by (instance, element, parameter) ({exprs[0]}\nor {vcpus})", columns, "Host")
+
+
+def _fingerprints(scope: Scope, options: Options) -> table.Panel:
+    told = Told(
+        "Fingerprint groups",
+        "Hosts of a group with equal capabilities are one row. A group with several rows for the same versions is not of one kind.",
+        NO_GROUPS,
+        14,
+    )
+    columns = (
+        group(options),
+        *(Column(name, name.capitalize()) for name in ("machine", "virttype", "version", "exporter", "fingerprint")),
+        Column("Value", "Hosts", "short", 80),
+    )
+    return listing(told, _sizes(scope.of("domcaps:fingerprint"), options), columns, "Group")
+
+
+def _versions(scope: Scope, options: Options) -> table.Panel:
+    told = Told(
+        "Versions in each group",
+        "Hosts with different versions of a hypervisor are not compared with each other; guests may still move only one way.",
+        "No host is known",
+        14,
+        8,
+    )
+    info = scope.of("domcaps_document_info", NATIVE)
+    expr = f"count by ({options.group}, driver, version) (count by ({PLACE}, {options.group}, driver, version) ({info}))"
+    columns = (group(options), Column("driver", "Driver"), Column("version", "Version"), Column("Value", "Hosts", "short", 80))
+    return listing(told, expr, columns, "Group")
+
+
+def _in_time(scope: Scope) -> timeseries.Panel:
+    told = Told("Odd ones, in time", "How many hosts differ from most of their group.", NO_GROUPS, 10, 8)
+    odd = f"count(count by ({PLACE}) ({scope.of('domcaps:odd')})) or 0 * count({scope.of('domcaps:fingerprint')})"
+    return named(lines(told, course(odd, "odd ones"), unit="short"), ("odd ones",))
