@@ -122,7 +122,7 @@ def _labelled(rule: Mapping[str, Any]) -> str:
 
 def _bared(expr: str, recorded: Mapping[str, str]) -> str:
     for name, made in recorded.items():
-        expr = re.sub(_SELECTOR.format(name=re.escape(name)), lambda _, made=made: made, expr)
+        expr = made.join(re.split(_SELECTOR.format(name=re.escape(name)), expr))
     return expr
 
 

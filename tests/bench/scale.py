@@ -9,6 +9,7 @@ VictoriaMetrics, and whether it answers the same.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -17,13 +18,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from tests.bench.panels import DAY, Ask, Timed, asked_by_rules, bare, differing, panels, rule_files, timed
+from tests.bench.panels import Timed, asked_by_rules, bare, differing, panels, rule_files, timed
 from tests.bench.stores import Store, configure, crowded, prometheus, reload, scraped, size, victoria
 from tests.fleet.crowd import crowd, samples
 from tests.fleet.history import series, write
@@ -111,9 +112,8 @@ def _latencies(title: str, found: Sequence[Timed], shown: int) -> None:
         return
     slowest = sorted(found, key=lambda one: -one.p95)
     over = sum(one.p95 > 1 for one in found)
-    _say(
-        f"\n{title}\n{len(found)} queries; p95 over 1 s: {over}; median of the p95s: {statistics.median(one.p95 for one in found) * 1e3:.0f} ms"
-    )
+    middle = statistics.median(one.p95 for one in found) * 1e3
+    _say(f"\n{title}\n{len(found)} queries; p95 over 1 s: {over}; median of the p95s: {middle:.0f} ms")
     _say(f"{'':56} {'min':>8} {'median':>7} {'p95':>7} {'CPU':>7} {'series':>7}")
     for one in slowest[:shown]:
         _say(f"{one.ask.place[:49]:49} {'range' if one.ask.range else '':6} {one} {one.series:>7}")
@@ -196,7 +196,7 @@ def disk(said: argparse.Namespace) -> None:
         with urllib.request.urlopen(f"{store.url}/api/v1/admin/tsdb/snapshot", b"", 120):  # noqa: S310
             pass
         (block,) = (found for found in (store.data / "snapshots").glob("*/*") if (found / "meta.json").exists())
-        meta = __import__("json").loads((block / "meta.json").read_text())
+        meta = json.loads((block / "meta.json").read_text())
         count = meta["stats"]["numSamples"]
         chunks, index = size(block / "chunks"), size(block / "index") or (block / "index").stat().st_size
         _say(f"\ndisk: {said.disk_hosts} hosts, {count:,} samples in a block of {meta['stats']['numSeries']:,} series")

@@ -1,4 +1,4 @@
-"""A crowd: thousands of simulated hosts that cost next to nothing to scrape. It serves, in one thread; `python -m tests.fleet.crowd`.
+"""A crowd: thousands of simulated hosts that cost next to nothing to scrape. It serves (`python -m tests.fleet.crowd`).
 
 Hosts that are alike have the same body, compressed once. What differs from scrape to scrape (how long the probe took, when it
 was, what the process uses) is written anew for each, as an exporter would, from a clock that may run faster than time.
