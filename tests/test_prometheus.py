@@ -79,18 +79,25 @@ def prometheus(exporter: Serving, tmp_path_factory: pytest.TempPathFactory) -> I
 @contextmanager
 def scraping(exporter: Serving, folder: Path) -> Iterator[Prometheus]:
     """A Prometheus that has scraped every job at least twice."""
+    with prometheus_of(folder, configuration(exporter.address)) as server:
+        twice = "count_over_time(up[1m]) >= 2"
+        assert eventually(lambda: len(server.query(twice)) == len(PROTOCOLS), 30), server.log.read_text()
+        yield server
+
+
+@contextmanager
+def prometheus_of(folder: Path, configured: object, *flags: str) -> Iterator[Prometheus]:
+    """A Prometheus that was just started, so configured; its files are in the folder."""
     if not version():
         pytest.skip("needs prometheus: it scrapes the exporter")
-    (folder / "prometheus.yml").write_text(json.dumps(configuration(exporter.address)))  # JSON is YAML
+    (folder / "prometheus.yml").write_text(json.dumps(configured))  # JSON is YAML
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    argv = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
+    argv = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}", *flags]
     server = Prometheus(f"http://{address}", folder / "log")
     with server.log.open("w") as log:
         process = subprocess.Popen([*argv, f"--web.listen-address={address}"], stdout=log, stderr=log)
     try:
-        twice = "count_over_time(up[1m]) >= 2"
-        assert eventually(lambda: len(server.query(twice)) == len(PROTOCOLS), 30), server.log.read_text()
         yield server
     finally:
         process.terminate()

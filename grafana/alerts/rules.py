@@ -113,7 +113,8 @@ def _claimed(kind: Kind, earlier: tuple[Kind, ...]) -> str:
 def _reasons(options: Options) -> str:
     """What each lost thing lacks: prerequisites, and of CPU models the features that block them. The many side of the join.
 
-    What a host that is down or gives no answer lacked before, it still lacks.
+    What a host that is down or gives no answer lacked before, it still lacks. Every host lacks something: what nobody has lost is
+    left out first, before anything is summed.
     """
     blockers = "domcaps_cpu_model_blocker"
     for label, text, source, pattern in (
@@ -126,7 +127,10 @@ def _reasons(options: Options) -> str:
     return _text(
         f"""
         (
-          sum without (libvirt) (domcaps_unmet_prerequisite)
+          sum without (libvirt) (
+            domcaps_unmet_prerequisite
+            and on (instance, job, {IDENTITY}, {VALUE}) domcaps:loss
+          )
           or sum without (model, feature) ({blockers})
         )
         * on (instance, job, {IDENTITY}, {VALUE}) group_left (kind) (domcaps:loss * 0 + 1)
@@ -263,6 +267,8 @@ def _because(kind: Kind) -> str:
 
 
 def _of_configuration() -> Iterator[Alert]:
+    """That libvirt is stale is asked of what every native emulator lacks: of all values there are too many in a large fleet."""
+    guest = "arch, machine, virttype"
     yield Alert(
         name="DomcapsConfidentialSlotsGone",
         severity=WARNING,
@@ -293,11 +299,16 @@ def _of_configuration() -> Iterator[Alert]:
         wait="15m",
         expr=_text(
             f"""
-            count without (arch, machine, virttype, {VALUE}) (
-              max without (emulator, driver) (domcaps_supported{{driver="libvirt"}}) == 1
-              and max without (emulator, driver) (domcaps_supported{{driver!="libvirt"}}) == 0
-              unless on (instance, job, arch, machine, virttype, {VALUE})
-                domcaps_unmet_prerequisite{{driver!="libvirt",libvirt="accepts"}}
+            count without ({guest}, {VALUE}) (
+              count without (emulator, driver) (
+                count without (prerequisite, libvirt) (
+                  domcaps_unmet_prerequisite{{driver!="libvirt",libvirt="refuses"}}
+                  and on (instance, job, {guest}, {VALUE}) (domcaps_supported{{driver="libvirt"}} == 1)
+                )
+              )
+              == on (instance, job, {guest}) group_left ()
+                count by (instance, job, {guest}) (domcaps_guest_supported{{driver!="libvirt"}})
+              unless on (instance, job, {guest}, {VALUE}) domcaps_unmet_prerequisite{{driver!="libvirt",libvirt="accepts"}}
             )
             """
         ),

@@ -55,16 +55,18 @@ class Host:
         """The families that its exporter shows at that time, in seconds since the epoch; None where it cannot be scraped."""
         if not self.up:
             return None
-        outcomes = [self._outcome("qemu", self._reports(), now)]
-        if self.libvirt is not None:
-            outcomes.append(self._outcome("libvirt", retold(self.libvirt), now))
+        outcomes = self._outcomes(now)
         shown = (family for outcome in outcomes for family in self._shown(outcome))
         return (*shown, *self._ledger.families(frozenset(outcome.driver for outcome in outcomes)))
+
+    def documents(self, now: float) -> tuple[Metric, ...]:
+        """The same without what is about the exporter."""
+        return tuple(family for outcome in self._outcomes(now) for family in self._shown(outcome))
 
     def exposition(self, now: float) -> bytes | None:
         """The same as bytes."""
         found = self.scrape(now)
-        return None if found is None else Part(_merged(found)).plain(TEXT_0)
+        return None if found is None else Part(merged(found)).plain(TEXT_0)
 
     def restart(self, version: str = "") -> None:
         """A new process, with the state file of the old one; with a version, an upgrade."""
@@ -83,6 +85,10 @@ class Host:
 
     def _started(self) -> Ledger:
         return Ledger(("qemu", "libvirt"), (), self.version)
+
+    def _outcomes(self, now: float) -> list[Outcome]:
+        outcomes = [self._outcome("qemu", self._reports(), now)]
+        return outcomes if self.libvirt is None else [*outcomes, self._outcome("libvirt", retold(self.libvirt), now)]
 
     def _reports(self) -> Reports:
         made = (described if self.knows_all else _possible)(self.world)
@@ -140,7 +146,7 @@ def _heard_of(report: Report) -> Iterator[Verdict]:
             yield verdict
 
 
-def _merged(found: Iterable[Metric]) -> tuple[Metric, ...]:
+def merged(found: Iterable[Metric]) -> tuple[Metric, ...]:
     """Two drivers' families of one name are one."""
     merged: dict[str, Metric] = {}
     for family in found:

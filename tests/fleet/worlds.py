@@ -97,7 +97,7 @@ def _parsed(_qemu: str) -> Parsed:
 @cache
 def retold(world: World) -> tuple[Report, ...]:
     """What the driver for libvirt makes of a libvirt that answers for that world."""
-    told: dict[Question, Answer] = {libvirt.host(URI): _CAPABILITIES.encode()}
+    told: dict[Question, Answer] = {libvirt.host(URI): CAPABILITIES.encode()}
     for report in described(world):
         if report.document is not None:
             guest = report.identity
@@ -106,7 +106,7 @@ def retold(world: World) -> tuple[Report, ...]:
     return tuple(libvirt.reports(View(told), WantedOfLibvirt(uris=(URI,))))
 
 
-_CAPABILITIES = f"""<capabilities><host><cpu><arch>x86_64</arch></cpu></host><guest><arch name='x86_64'>
+CAPABILITIES = f"""<capabilities><host><cpu><arch>x86_64</arch></cpu></host><guest><arch name='x86_64'>
 <emulator>{QEMU}</emulator><machine>q35</machine><domain type='qemu'/><domain type='kvm'/></arch></guest></capabilities>"""
 
 

@@ -1,0 +1,184 @@
+"""What the dashboards' panels and the rules ask, with the recording rules and without them, and how long a store takes for it.
+
+A panel without the recording rules asks what they would have recorded: each recorded name gives way to its rules' expressions,
+unless these need their own past (losses, which are sorted into kinds one after the other).
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.bench.stores import Store, TooLong, Vector, vector
+from tests.bench.targets import percentile
+
+GRAFANA = Path(__file__).parents[2] / "grafana"
+DAY = 86_400
+STEP = 300
+"""Between two points of a day that is shown: what Grafana asks for where a panel has room for 288."""
+_SELECTOR = r"\b{name}\b(?:\{{[^}}]*\}})?"
+_SLOW = 5.0
+"""Seconds from which on a query is not repeated as often as wished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A query, and where it stands; `range`: over a day."""
+
+    place: str
+    expr: str
+    range: bool = False
+
+
+@dataclass
+class Timed:
+    """What became of a query: seconds of each time, the store's CPU seconds, how many series it gave, or why it failed."""
+
+    ask: Ask
+    seconds: list[float] = field(default_factory=list)
+    cpu: float = 0.0
+    series: int = 0
+    failure: str = ""
+
+    def __str__(self) -> str:
+        if self.failure:
+            return f"{'':>32} {self.failure[:80]}"
+        taken = sorted(one * 1e3 for one in self.seconds)
+        return f"{taken[0]:>8.0f} {statistics.median(taken):>7.0f} {percentile(taken, 95):>7.0f} {self.cpu * 1e3:>7.0f}"
+
+    @property
+    def p95(self) -> float:
+        return percentile(sorted(self.seconds), 95) if self.seconds else float("inf")
+
+
+def rule_files() -> list[Path]:
+    """The rules that a Prometheus loads: alerts with their recordings, and the dashboards' own."""
+    return [GRAFANA / "alerts" / "domcaps.rules.yml", *sorted((GRAFANA / "dashboards").glob("*.rules.yml"))]
+
+
+def rules() -> list[Mapping[str, Any]]:
+    return [rule for file in rule_files() for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
+
+
+def panels(host: str, model: str = "EPYC") -> list[Ask]:
+    """All panels' queries, of the whole fleet where they may be, else of that host; none where there are no dashboards yet."""
+    if find_spec("grafana.dashboards") is None:
+        return []
+    found = importlib.import_module("grafana.dashboards.queries")
+    return [
+        Ask(
+            f"{one.dashboard.rpartition('/')[2].strip()}: {one.panel}",
+            found.substitute(one.expr, job="domcaps", host=host if 'instance="$instance"' in one.expr else ".+", model=model),
+            one.kind == "range",
+        )
+        for one in found.queries(GRAFANA / "dashboards")
+    ]
+
+
+def asked_by_rules() -> list[Ask]:
+    """What Prometheus evaluates each minute."""
+    return [Ask(f"rule: {rule.get('record') or rule['alert']}", rule["expr"]) for rule in rules()]
+
+
+# ---- without the recording rules ---------------------------------------------------------------------------------------------
+
+
+def bare(asks: Iterable[Ask]) -> Iterator[Ask]:
+    """Those that name recorded series, without them."""
+    recorded = _replaceable(rules())
+    for ask in asks:
+        expr = _bared(ask.expr, recorded)
+        if expr != ask.expr:
+            yield Ask(ask.place, expr, ask.range)
+
+
+def _replaceable(found: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """By recorded name the expression that makes it, of those that do not need their own past; innermost first."""
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for rule in found:
+        if "record" in rule:
+            by_name.setdefault(rule["record"], []).append(rule)
+    kept = {name: made for name, made in by_name.items() if not any(name in rule["expr"] for rule in made)}
+    expressions: dict[str, str] = {}
+    for name, made in kept.items():
+        expressions[name] = _bared("(" + "\nor ".join(map(_labelled, made)) + ")", expressions)
+    return expressions
+
+
+def _labelled(rule: Mapping[str, Any]) -> str:
+    expr = f"({rule['expr']})"
+    for label, text in rule.get("labels", {}).items():
+        expr = f'label_replace({expr}, "{label}", "{text}", "", "")'
+    return expr
+
+
+def _bared(expr: str, recorded: Mapping[str, str]) -> str:
+    for name, made in recorded.items():
+        expr = made.join(re.split(_SELECTOR.format(name=re.escape(name)), expr))
+    return expr
+
+
+# ---- asking ------------------------------------------------------------------------------------------------------------------
+
+
+def timed(store: Store, asks: Iterable[Ask], repeat: int) -> list[Timed]:
+    """Each asked so often, one after the other."""
+    return [_timed(store, ask, repeat) for ask in asks]
+
+
+def _timed(store: Store, ask: Ask, repeat: int) -> Timed:
+    found, used = Timed(ask), store.cpu()
+    for number in range(repeat):
+        began = time.perf_counter()
+        try:
+            data = answer(store, ask, time.time())
+        except (TooLong, ValueError) as error:
+            found.failure = " ".join(str(error).split())
+            return found
+        found.seconds.append(time.perf_counter() - began)
+        found.series = len(data["result"]) if isinstance(data["result"], list) else 1
+        if found.seconds[-1] > _SLOW and number:
+            break
+    found.cpu = (store.cpu() - used) / len(found.seconds)
+    return found
+
+
+def answer(store: Store, ask: Ask, at: float) -> Any:
+    if ask.range:
+        return store.api("query_range", query=ask.expr, start=at - DAY, end=at, step=STEP)
+    return store.api("query", query=ask.expr, time=at)
+
+
+def differing(one: Store, other: Store, asks: Iterable[Ask], at: float) -> list[tuple[Ask, str]]:
+    """Instant queries that two stores answer differently at a time, with what is different."""
+    found = []
+    for ask in asks:
+        if not ask.range:
+            try:
+                said = difference(vector(answer(one, ask, at)), vector(answer(other, ask, at)))
+            except (TooLong, ValueError) as error:
+                said = " ".join(str(error).split())[:200]
+            if said:
+                found.append((ask, said))
+    return found
+
+
+def difference(one: Vector, other: Vector) -> str:
+    """Empty where they are alike: the same labels, and values that differ by a billionth at most."""
+    ours, theirs = one.keys() - other.keys(), other.keys() - one.keys()
+    if ours or theirs:
+        return f"{len(one)} and {len(other)} series; {dict(min(ours or theirs))} in {'the first' if ours else 'the second'} only"
+    unlike = [labels for labels, value in one.items() if not _alike(value, other[labels])]
+    return f"{len(unlike)} of {len(one)} values: {one[unlike[0]]} and {other[unlike[0]]} of {dict(unlike[0])}" if unlike else ""
+
+
+def _alike(one: float, other: float) -> bool:
+    return one == other or abs(one - other) <= 1e-9 * max(abs(one), abs(other)) or (one != one and other != other)
