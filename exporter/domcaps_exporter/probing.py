@@ -1,4 +1,4 @@
-"""One probe in the air per driver, and the scrapes that wait for it. This module starts the threads in which drivers run.
+"""One probe in the air per driver, and the scrapes that wait for it. This module starts the threads in which drivers run, one each.
 
 The threads are daemons, not an executor's: Python waits for an executor's threads when it ends, and a hung probe would hold it.
 """
@@ -9,9 +9,12 @@ import logging
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 
 from domcaps_exporter.contract import checked_facts, checked_reports, words_of
 from domcaps_exporter.errors import ContractError, DomcapsError, ProbeError
@@ -51,6 +54,8 @@ class Watch:
         self._flight: _Flight | None = None
         self._next: Future[Outcome] | None = None
         self._known: tuple[Facts, tuple[Report, ...]] | None = None  # of the last good probe; touched by the probe's thread only
+        self._thread: threading.Thread | None = None
+        self._flights: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._state = ""
         self._patience = math.inf
 
@@ -84,9 +89,9 @@ class Watch:
         return outcome
 
     def _take_off(self, flight: _Flight) -> None:
-        thread = threading.Thread(target=self._fly, args=(flight,), name=f"probe-{self.driver.name}", daemon=True)
         try:
-            thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = self._started()
         except RuntimeError as error:  # no thread to be had: the scrape is told, and the next one tries again
             with self._lock:
                 landings = [flight.landing] if self._next is None else [flight.landing, self._next]
@@ -94,6 +99,15 @@ class Watch:
             outcome = self._outcome(flight.started, (), {}, _crash(error))
             for landing in landings:
                 landing.set_result(outcome)
+            return
+        self._flights.put(partial(self._fly, flight))
+
+    def _started(self) -> threading.Thread:
+        """A thread that waits for the next probe, for to start one takes long; it ends with its watch."""
+        thread = threading.Thread(target=_fly_all, args=(self._flights,), name=f"probe-{self.driver.name}", daemon=True)
+        thread.start()
+        weakref.finalize(self, self._flights.put, None)
+        return thread
 
     def _fly(self, first: _Flight) -> None:
         """Probe, tell, and go on for as long as somebody asked meanwhile."""
@@ -145,6 +159,12 @@ class Watch:
             return
         level = logging.DEBUG if state == "absent" else logging.WARNING
         _LOG.log(level, "%s: %s: %s", self.driver.name, state, failure.text, exc_info=problem if state == "crashed" else None)
+
+
+def _fly_all(flights: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (fly := flights.get()) is not None:
+        fly()
+        del fly  # it holds the watch, which ends this thread when nobody else does
 
 
 def failure_of(problem: BaseException) -> Failure:

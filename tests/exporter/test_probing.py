@@ -146,6 +146,24 @@ def test_a_hung_driver_costs_one_thread_however_often_it_is_asked() -> None:
     watched.join().result(10)
 
 
+def test_one_thread_flies_all_probes_and_ends_with_its_watch() -> None:
+    flown: list[threading.Thread] = []
+
+    def probe(_: Host) -> Facts:
+        flown.append(threading.current_thread())
+        return FACTS
+
+    watched = watch(probe)
+    asked(watched)
+    asked(watched)
+    assert flown[0] is flown[1]
+    assert flown[0].is_alive()
+    del watched
+    gc.collect()
+    flown[0].join(10)
+    assert not flown[0].is_alive()
+
+
 def test_nobody_can_cancel_what_others_wait_for() -> None:
     gate = Gate()
     watched = watch(gate.probe)
