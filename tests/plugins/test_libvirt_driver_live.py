@@ -19,9 +19,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.endtoend import ARCH, EMULATOR, NAME, Samples, Serving, serving
 from tests.exporter.certificates import Authority
-from tests.live import libvirtd
+from tests.live import libvirtd, sshd
 from tests.live.libvirtd import Libvirt as Daemon
 from tests.live.libvirtd import NotStarted
+from tests.live.sshd import Far
 
 from domcaps_exporter import ProbeRefused
 from domcaps_exporter.document import write
@@ -201,12 +202,6 @@ def test_targets_are_asked_each_for_itself(life: Life, daemon: Daemon, tmp_path:
 
 # ---- other hosts' ------------------------------------------------------------------------------------------------------------
 
-SSH = """#!/bin/sh
-echo "$@" >>FOLDER/asked
-while [ $# -gt 1 ]; do shift; done
-exec sh -c "$1"
-"""
-"""An ssh that goes nowhere: what it is given to run there it runs here."""
 NETCAT = """#!PYTHON -IS
 import os, select, socket, sys
 there = socket.socket(socket.AF_UNIX)
@@ -218,7 +213,7 @@ while True:
             sys.exit()
         os.write(1 if source else there.fileno(), data)
 """
-"""What stands for nc on the far side."""
+"""What stands for nc on the far side, which the URI names."""
 
 
 def answered(uri: str) -> list[str]:
@@ -228,14 +223,35 @@ def answered(uri: str) -> list[str]:
     return [report.identity.machine for report in libvirt.describe(facts) if report.document is not None]
 
 
-def test_a_libvirt_behind_ssh_is_asked_without_a_question_to_anybody(daemon: Daemon, tmp_path: Path, way: str) -> None:
-    for name, text in (("ssh", SSH.replace("FOLDER", str(tmp_path))), ("nc", NETCAT.replace("PYTHON", sys.executable))):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    far = f"qemu+ssh://domcaps@far/{'system' if os.geteuid() == 0 else 'session'}?socket={daemon.socket}"
-    assert len(answered(f"{far}&command={tmp_path / 'ssh'}&netcat={tmp_path / 'nc'}")) == 1, way
-    assert "-l domcaps" in (tmp_path / "asked").read_text()
-    assert "far sh -c" in (tmp_path / "asked").read_text()
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
+    if sshd.lacking():
+        pytest.skip(f"needs sshd: {sshd.lacking()} is not here")
+    with sshd.private(tmp_path_factory.mktemp("far")) as running:
+        yield running
+
+
+def behind(far: Far, daemon: Daemon, folder: Path, known_hosts: Path) -> str:
+    """The URI of that libvirt, reached through the real ssh, which knows these hosts only."""
+    ssh = f'exec {far.ssh} -o UserKnownHostsFile={known_hosts} -o GlobalKnownHostsFile=none "$@"'
+    for name, text in (("ssh", f"#!/bin/sh\n{ssh}\n"), ("nc", NETCAT.replace("PYTHON", sys.executable))):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    path = "system" if os.geteuid() == 0 else "session"
+    programs = f"command={folder / 'ssh'}&proxy=netcat&netcat={folder / 'nc'}"
+    return f"qemu+ssh://{far.user}@127.0.0.1:{far.port}/{path}?keyfile={far.key}&socket={daemon.socket}&{programs}"
+
+
+def test_a_libvirt_behind_ssh_is_asked(daemon: Daemon, far: Far, tmp_path: Path, way: str) -> None:
+    assert len(answered(behind(far, daemon, tmp_path, far.known_hosts))) == 1, way
+
+
+def test_a_host_that_ssh_does_not_know_is_refused_and_nobody_is_asked(daemon: Daemon, far: Far, tmp_path: Path, way: str) -> None:
+    (tmp_path / "none").touch()
+    before = time.monotonic()
+    with pytest.raises(ProbeRefused, match="Host key verification failed"):
+        answered(behind(far, daemon, tmp_path, tmp_path / "none"))
+    assert time.monotonic() - before < 30, way
 
 
 def test_a_libvirt_behind_tls_is_asked_with_libvirts_certificates(path: Path, tmp_path: Path) -> None:
