@@ -102,7 +102,20 @@ def test_a_textfile_is_written_also_where_a_driver_fails_and_the_exit_code_says_
 def test_a_textfile_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     done = run("textfile", str(tmp_path / "nowhere" / "domcaps.prom"), *QEMU_ONLY, env={**os.environ, "PATH": "/nowhere"})
     assert (done.code, done.err.count("\n")) == (1, 1)
-    assert "No such file or directory" in done.err
+    assert "domcaps.prom: it, or a folder on the way, is not there; expected a file in a folder that this user may" in done.err
+
+
+@REAL_QEMU
+def test_a_textfile_says_once_that_its_memory_is_damaged(tmp_path: Path) -> None:
+    state, file = tmp_path / "state.json", tmp_path / "domcaps.prom"
+    state.write_text("nonsense")
+    words = ("textfile", str(file), f"--state.file={state}", *QEMU_ONLY)
+    first, second = run(*words), run(*words)
+    assert first.err.count("\n") == 1
+    assert "level=warn" in first.err
+    assert f"file={state}" in first.err
+    assert (first.code, second.code, second.err) == (0, 0, "")
+    assert file.exists()
 
 
 @REAL_QEMU

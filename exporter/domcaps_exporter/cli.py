@@ -35,12 +35,13 @@ from domcaps_exporter import (
 )
 from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.drivers import Mustered, Plugin, installed, is_ours, judges, muster
-from domcaps_exporter.errors import DomcapsError, RecordingError, SettingError
+from domcaps_exporter.errors import DomcapsError, FileTrouble, RecordingError, SettingError
 from domcaps_exporter.exposition import TEXT_0
 from domcaps_exporter.flags import Flags, UsageError
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.model import Driver, Facts, Host, Outcome, Report, Settings
 from domcaps_exporter.probing import Watch
+from domcaps_exporter.process import share_memory
 from domcaps_exporter.progress import Progress, Told
 from domcaps_exporter.remote import LABELS
 from domcaps_exporter.selector import Selector, SelectorError, selector
@@ -74,7 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(said: Flags) -> int:
     if said.config_file:
         said.config = config.load(said.config_file)
-    log.configure(said.log_level or ("info" if said.command == "serve" else "error"), said.log_format, sys.stderr)
+    level = said.log_level or ("info" if said.command == "serve" else "error")
+    heeded = () if said.log_level else (Chronicle.__module__,)  # who writes a textfile must hear that its memory is gone
+    log.configure(level, said.log_format, sys.stderr, heeded)
     match said.command, *said.operands:
         case ("serve",):
             return _serve(said)
@@ -233,6 +236,7 @@ def _once(said: Flags, mustered: Mustered, chronicle: Chronicle | None = None) -
 
 
 def _serve(said: Flags) -> int:
+    share_memory()
     notifier, front = systemd.Notifier(os.environ), _front(said)  # first: what systemd says is for nobody that is started below
     mustered = _muster(said)
     for plugin in mustered.plugins:
@@ -353,7 +357,10 @@ def _write_textfile(said: Flags, file: Path) -> int:
     """Written also where a driver failed: the file then says so."""
     mustered = _muster(said)
     service, outcomes = _once(said, mustered, _chronicle(said, mustered))
-    textfile.write(file, service.textfile(outcomes))
+    try:
+        textfile.write(file, service.textfile(outcomes))
+    except OSError as error:
+        raise FileTrouble(f"textfile: {file}", error, "a file in a folder that this user may write to") from error
     return _tell_failures(outcomes)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
@@ -81,8 +82,14 @@ def _wish(file: Path, name: str, found: object) -> Wish:
         raise ConfigError(file, f"{where}: expected a name of letters, digits, points, colons and hyphens")
     section = _mapping(file, where, found)
     uri, timeout = section.pop("uri", None), section.pop("timeout", None)
+    if uri is None:
+        for key in get_close_matches("uri", section, cutoff=0.5):
+            raise ConfigError(file, f"{where}.{key}: no such key; did you mean uri?")
     if not isinstance(uri, str):
-        raise ConfigError(file, f"{where}.uri: found {_shown(uri)}, expected a libvirt URI such as qemu+ssh://host/system")
+        raise ConfigError(
+            file,
+            f"{where}.uri: found {'nothing' if uri is None else _shown(uri)}, expected a libvirt URI such as qemu+ssh://host/system",
+        )
     if "uris" in section:
         raise ConfigError(file, f"{where}.uris: a target has one uri")
     return Wish(uri, None if timeout is None else _seconds(file, f"{where}.timeout", timeout), section)

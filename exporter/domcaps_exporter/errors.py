@@ -2,6 +2,7 @@
 
 DomcapsError
 ├── SettingError            the user's: a setting that means nothing; fatal at start (exit code 2)
+├── FileTrouble             a file that a command was told to use, and cannot (exit code 1)
 ├── DocumentError           a domainCapabilities XML that cannot be read: which, where, what
 ├── RecordingError          a recorded directory that cannot be read or written
 ├── PluginError             the plugin's: fix or remove it
@@ -16,6 +17,9 @@ DomcapsError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class DomcapsError(Exception):
     """Anything that this project raises on purpose."""
@@ -27,6 +31,32 @@ class SettingError(DomcapsError):
     def __init__(self, key: str, message: str) -> None:
         super().__init__(f"{key}: {message}")
         self.key, self.message = key, message
+
+
+class FileTrouble(DomcapsError):
+    """A file that cannot be used for what it is named for; the message says by what flag or command, why, and what was expected."""
+
+    def __init__(self, where: str, error: OSError, expected: str) -> None:
+        super().__init__(f"{where}: {reason(error)}; expected {expected}")
+
+
+def reason(error: OSError) -> str:
+    """What happened, as a person would say it of a file that is named before."""
+    for kind, words in _REASONS.items():
+        if isinstance(error, kind):
+            return words
+    return (error.strerror or str(error)).lower()
+
+
+_REASONS: Mapping[type[OSError], str] = MappingProxyType(
+    {
+        FileNotFoundError: "it, or a folder on the way, is not there",
+        NotADirectoryError: "a file stands where a folder should be",
+        IsADirectoryError: "it is a folder",
+        PermissionError: "this user may not do that",
+        BlockingIOError: "an exporter is writing it, and does not come to an end",
+    }
+)
 
 
 class DocumentError(DomcapsError):

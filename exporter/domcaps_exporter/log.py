@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -18,11 +18,16 @@ FORMATS = ("logfmt", "json")
 _BARE = re.compile(r'[^\s"=\\\x00-\x1f\x7f]+')
 
 
-def configure(level: str, form: str, stream: TextIO) -> None:
-    """Make the root logger write to `stream`; `level` and `form` are one of `LEVELS` and `FORMATS`."""
+def configure(level: str, form: str, stream: TextIO, heeded: Collection[str] = ()) -> None:
+    """Make the root logger write to `stream`; `level` and `form` are one of `LEVELS` and `FORMATS`.
+
+    Warnings of the loggers `heeded` are written at any level.
+    """
+    least = logging.getLevelNamesMapping()[level.upper()]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Json() if form == "json" else Logfmt())
-    logging.basicConfig(level=logging.getLevelNamesMapping()[level.upper()], handlers=[handler], force=True)
+    handler.addFilter(lambda record: record.levelno >= (min(least, logging.WARNING) if record.name in heeded else least))
+    logging.basicConfig(level=min(least, logging.WARNING) if heeded else least, handlers=[handler], force=True)
 
 
 class Logfmt(logging.Formatter):

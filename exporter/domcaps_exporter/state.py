@@ -10,8 +10,10 @@ from pathlib import Path
 
 from domcaps_exporter.basis import Judge
 from domcaps_exporter.chronicle import Chronicle
+from domcaps_exporter.errors import FileTrouble
 from domcaps_exporter.flags import Flags, UsageError
 from domcaps_exporter.forget import LABELS, forget, labels
+from domcaps_exporter.memoir import Damaged
 from domcaps_exporter.past import Loss
 from domcaps_exporter.rootfs import Paths
 from domcaps_exporter.selector import Selector, SelectorError, selector
@@ -50,13 +52,19 @@ def acknowledge(said: Flags, environ: Mapping[str, str], text: str | None) -> tu
 
     Raises:
         UsageError: the selector means nothing, or there is nothing to say where the state file is.
-        Damaged: that is none.
-        OSError: it cannot be read or replaced.
+        Damaged: that is none; it stays as it is.
+        FileTrouble: it cannot be read or replaced.
     """
     file = _file(said, environ)
     if file is None:
         raise UsageError("forget: in which file? expected --state.file FILE")
-    return tuple(f"{_shown(loss)} lost {_when(loss)}" for loss in forget(file, _selector(text)))
+    chosen = _selector(text)
+    try:
+        return tuple(f"{_shown(loss)} lost {_when(loss)}" for loss in forget(file, chosen))
+    except Damaged as error:
+        raise Damaged(f"--state.file: {file.path} {error}; the exporter sets it aside at its next scrape") from error
+    except OSError as error:
+        raise FileTrouble(f"--state.file: {file.path}", error, "the file that the exporter writes") from error
 
 
 def _file(said: Flags, environ: Mapping[str, str]) -> StateFile | None:

@@ -61,7 +61,8 @@ def _driver(file: Path | None, name: str, wish: Wish, drivers: Callable[[Mapping
         brought = drivers({**wish.section, "uris": [wish.uri]})
     except SettingError as error:
         key = "uri" if error.key == "uris" else error.key
-        raise ConfigError(file, f"targets.{name}.{key}: {error.message}") from error
+        message = error.message.replace("allowed are uris,", "allowed are uri, timeout,")
+        raise ConfigError(file, f"targets.{name}.{key}: {message}") from error
     for driver in brought:
         if driver.name == DRIVER:
             return driver

@@ -48,7 +48,8 @@ def test_a_file_that_says_nothing_sets_nothing(file: Path, text: str) -> None:
     ("text", "complaint"),
     [
         pytest.param("target: {}\n", "target: no such key; allowed: drivers, metrics, targets", id="unknown key"),
-        pytest.param("targets: {a: {}}\n", "targets.a.uri: found None, expected a libvirt URI", id="target without URI"),
+        pytest.param("targets: {a: {}}\n", "targets.a.uri: found nothing, expected a libvirt URI", id="target without URI"),
+        pytest.param("targets: {a: {url: x}}\n", "targets.a.url: no such key; did you mean uri?", id="target with a URL"),
         pytest.param(
             "targets: {a: qemu:///system}\n", "targets.a: found 'qemu:///system', expected a mapping", id="word for a target"
         ),

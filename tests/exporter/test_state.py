@@ -82,14 +82,22 @@ def test_there_is_nothing_to_forget_where_there_is_no_file(
     assert main(["forget"]) == 2
     assert "forget: in which file? expected --state.file FILE" in capsys.readouterr().err
     assert main(["forget", f"--state.file={tmp_path / 'none.json'}"]) == 1
-    assert f"No such file or directory: '{tmp_path / 'none.json'}'" in capsys.readouterr().err
+    assert (
+        f"--state.file: {tmp_path / 'none.json'}: it, or a folder on the way, is not there; expected the" in capsys.readouterr().err
+    )
 
 
 def test_a_damaged_file_is_left_to_the_exporter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "state.json").write_text("nonsense")
     assert main(["forget", f"--state.file={tmp_path / 'state.json'}"]) == 1
-    assert "is damaged: " in capsys.readouterr().err
+    assert f"--state.file: {tmp_path / 'state.json'} is damaged: " in capsys.readouterr().err
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_a_file_that_cannot_be_replaced_is_named_with_what_was_expected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["forget", f"--state.file={tmp_path}"]) == 1
+    complaint = f"--state.file: {tmp_path}: it is not a regular file; expected the file that the exporter writes"
+    assert capsys.readouterr().err == f"domcaps-exporter: error: {complaint}\n"
 
 
 def test_a_state_file_that_cannot_be_one_is_refused_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
