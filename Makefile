@@ -5,6 +5,7 @@
 # make test-systemd              boot a Debian, install the service in it and look; as root, some 1.5 GB in GUEST_ROOT
 # make lint     formatting, lint, types
 # make picture  take docs/page.png anew, of this host; needs chromium
+# make pictures draw docs/dashboard-*.png anew, from a simulated fleet; needs chromium, and takes some minutes
 # make bench    what a probe and a scrape cost
 # make lock     renew requirements/ from pyproject.toml (needs uv)
 # make clean    forget the virtual environment and the caches
@@ -21,7 +22,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links
 
-.PHONY: run test test-live test-xen test-systemd lint picture bench lock clean
+.PHONY: run test test-live test-xen test-systemd lint picture pictures bench lock clean
 
 run: .venv/ready
 	@.setup/hypervisor
@@ -30,6 +31,7 @@ run: .venv/ready
 test: .venv/ready-to-test
 	@.setup/hypervisor
 	@.setup/prometheus
+	@.setup/schema
 	@PATH="$$PATH:$$PWD/.venv/prometheus/usr/bin" exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-live:
@@ -51,6 +53,11 @@ lint: .venv/ready-to-test
 
 picture: .venv/ready-to-test
 	@exec $(BIN)/python -m tests.tools.picture docs/page.png
+
+pictures: .venv/ready-to-test
+	@.setup/hypervisor
+	@.setup/prometheus
+	@PATH="$$PATH:$$PWD/.venv/prometheus/usr/bin" exec $(BIN)/python -m tests.dashboards.pictures docs
 
 bench: .venv/ready-to-test
 	@.setup/hypervisor

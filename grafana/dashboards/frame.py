@@ -22,12 +22,12 @@ TAG = "domcaps"
 @dataclass(frozen=True, slots=True)
 class Options:
     """What differs from one Grafana to the next. `group`: the label of hosts that ought to be alike; `page`: where a host's
-    exporter shows its page, with `HOST` for what `instance` says; `runbooks`: where the runbook is.
+    exporter shows its page, with `HOST` for what `instance` says; `runbooks`: where the runbook is; empty: no link.
     """
 
     group: str = "group"
     page: str = "http://HOST/"
-    runbooks: str = "https://example.org/domcaps/runbook.md"
+    runbooks: str = ""
 
     def page_of(self, host: str) -> str:
         return self.page.replace("HOST", host)
@@ -57,9 +57,10 @@ def framed(
         made = made.with_variable(variable)
     links = dashboard.DashboardLink("Domain capabilities").type(DashboardLinkType.DASHBOARDS).tags([TAG]).icon("external link")
     made = made.link(links.include_vars(True).keep_time(True))
-    return made.link(
-        dashboard.DashboardLink("Runbook").type(DashboardLinkType.LINK).icon("doc").url(options.runbooks).target_blank(True)
-    )
+    if options.runbooks:
+        runbook = dashboard.DashboardLink("Runbook").type(DashboardLinkType.LINK).icon("doc").url(options.runbooks)
+        made = made.link(runbook.target_blank(True))
+    return made
 
 
 def _source() -> dashboard.DatasourceVariable:

@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m grafana.dashboards.generate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--group", default=usual.group, help="the label of hosts that ought to be alike (%(default)s)")
     parser.add_argument("--page", default=usual.page, help="where the exporter of a HOST shows its page (%(default)s)")
-    parser.add_argument("--runbooks", default=usual.runbooks, help="where the runbook is (%(default)s)")
+    parser.add_argument("--runbooks", default=usual.runbooks, help="where the runbook is (no link to it)")
     parser.add_argument("--directory", type=Path, default=HERE, help="where the files go (%(default)s)")
     said = parser.parse_args(argv)
     if "HOST" not in said.page:

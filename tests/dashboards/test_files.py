@@ -80,12 +80,12 @@ def test_the_dashboards_are_of_grafanas_own_types(tmp_path: Path, needs: Needs) 
         shutil.which("npm") and (TYPES / "complete").exists(),
         "it brings Grafana's types, that the dashboards are checked against",
     )
-    frame = (SCHEMA / "dashboard.ts").read_text()
-    for name in DASHBOARDS:
-        (tmp_path / f"{name}.ts").write_text(f"{frame}\nexport const checked: Whole = {(HERE / f'{name}.json').read_text()}")
-    wrong = (HERE / "domcaps-fleet.json").read_text().replace('"cellHeight"', '"cellHeigth"', 1)
-    (tmp_path / "wrong.ts").write_text(f"{frame}\nexport const checked: Whole = {wrong}")
-    shutil.copy(SCHEMA / "tsconfig.json", tmp_path)
+    texts = {name: (HERE / f"{name}.json").read_text() for name in DASHBOARDS}
+    texts["wrong"] = texts["domcaps-fleet"].replace('"cellHeight"', '"cellHeigth"', 1)
+    for name, text in texts.items():
+        (tmp_path / f"{name}.ts").write_text(f'import type {{ Whole }} from "./dashboard";\nexport const checked: Whole = {text}')
+    for name in ("dashboard.ts", "tsconfig.json"):
+        shutil.copy(SCHEMA / name, tmp_path)
     (tmp_path / "node_modules").symlink_to(TYPES / "node_modules")
     done = subprocess.run(
         ["node", TYPES / "node_modules/typescript/bin/tsc"], cwd=tmp_path, capture_output=True, text=True, check=False

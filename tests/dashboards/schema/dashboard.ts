@@ -1,5 +1,5 @@
 // A dashboard as JSON, in the types of @grafana/schema: enumerations are written as their values, and each kind of panel has options of
-// its own. What is checked is appended to this file.
+// its own.
 import type { Dashboard, FieldConfigSource, Panel, RowPanel } from "@grafana/schema";
 import type * as bargauge from "@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen";
 import type * as stat from "@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen";
