@@ -78,10 +78,11 @@ def _watch(store: Store, said: argparse.Namespace) -> None:
     """The fleet's own cost, for so many minutes."""
     used, began = store.cpu(), time.monotonic()
     appended = store.own("prometheus_tsdb_head_samples_appended_total")
-    lasting = []
+    lasting: dict[str, list[float]] = {}
     for _ in range(said.minutes):
         time.sleep(MINUTE)
-        lasting.append(store.own("prometheus_rule_group_last_duration_seconds"))
+        for group, took in store.own_by("prometheus_rule_group_last_duration_seconds").items():
+            lasting.setdefault(group.rpartition(";")[2].rstrip('"}'), []).append(took)
     seconds = time.monotonic() - began
     up = store.number('count(up{job="domcaps"} == 1)')
     _say(f"\nlive: {up:.0f} of {said.hosts} hosts up, each scraped every minute, all rules every minute; {said.minutes} minutes")
@@ -90,8 +91,9 @@ def _watch(store: Store, said: argparse.Namespace) -> None:
     _row("recorded series", store.number('count({__name__=~"domcaps:.+"})'))
     _row("samples a second", (store.own("prometheus_tsdb_head_samples_appended_total") - appended) / seconds)
     _row("CPU, cores", (store.cpu() - used) / seconds, 3)
-    _row("memory, MB (at its highest)", store.memory(), 0, f"({store.memory('VmHWM'):.0f})")
-    _row("all rules, s: median (longest)", statistics.median(lasting), 2, f"({max(lasting):.2f})")
+    _row("memory, MB", store.memory(), 0, f"(at its highest: {store.memory('VmHWM'):.0f})")
+    for group, seen in lasting.items():
+        _row(f"rules {group}, s", statistics.median(seen), 2, f"median (longest: {max(seen):.2f})")
     _row("scrape, s: p95", store.number('quantile(0.95, scrape_duration_seconds{job="domcaps"})'), 3)
     _row("alerts firing", store.number('count(ALERTS{alertstate="firing"}) or vector(0)'))
 

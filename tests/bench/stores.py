@@ -71,9 +71,14 @@ class Store:
 
     def own(self, metric: str) -> float:
         """The sum of a metric of its own."""
+        return sum(self.own_by(metric).values())
+
+    def own_by(self, metric: str) -> dict[str, float]:
+        """A metric of its own by its labels, as they are written."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=LONGEST) as answer:  # noqa: S310
             text = answer.read().decode()
-        return sum(map(float, re.findall(rf"^{metric}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)))
+        found = re.findall(rf"^{metric}(\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+        return {labels: float(value) for labels, value in found}
 
     def cpu(self) -> float:
         """Seconds of processor time since it started."""
