@@ -3,7 +3,7 @@
 Two parts may be lacking all the same: `kvm` where the machine has no /dev/kvm, and `libvirt's corpus` where DOMCAPS_LIBVIRT_CORPUS
 does not say where it is.
 
-Tests marked `slow` are left out, unless CI=true or --slow.
+Tests marked `slow` are left out, unless CI=true or --slow. No test has a time limit: Hypothesis' own is switched off.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("domcaps", deadline=None)
+settings.load_profile("domcaps")
 
 
 @pytest.fixture(autouse=True)

@@ -113,7 +113,7 @@ def test_the_cpus_numbers_are_its_address_width_and_what_is_unknown_in_its_modes
 
 
 @given(documents())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_no_two_numbers_of_a_document_have_the_same_name(document: Document) -> None:
     names = [(element, parameter) for element, parameter, _ in numbers(document)]
     assert len(names) == len(set(names))

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -123,13 +123,11 @@ def documents(draw: st.DrawFn) -> Document:
 
 
 @given(documents())
-@settings(deadline=None)
 def test_any_document_survives_being_written_and_read(document: Document) -> None:
     assert read(write(document)) == document
 
 
 @given(st.binary(max_size=64), st.integers(0, 2000), st.integers(0, 64))
-@settings(deadline=None)
 def test_damaged_bytes_are_read_or_refused_and_nothing_else_happens(damage: bytes, at: int, length: int) -> None:
     data = RECORDED[-1].read_bytes()
     try:

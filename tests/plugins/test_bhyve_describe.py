@@ -155,7 +155,7 @@ def test_a_firmware_folder_that_may_not_be_looked_at_is_unknown() -> None:
 @given(
     nonsense=st.one_of(st.binary(max_size=60), st.builds(words, st.integers(-9, 70), st.text(max_size=20), st.text(max_size=20)))
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_nonsense_is_understood_or_unreadable_and_names_its_question(asked: Question, nonsense: bytes) -> None:
     bhyve = Bhyve(Wanted(firmware_dir="/foo", profile=(11, 3)))
     try:

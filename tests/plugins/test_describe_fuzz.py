@@ -30,7 +30,7 @@ ERROR = b'{"error": {"class": "GenericError", "desc": "no"}}'
 RECORDED = frozenset(
     ("qemu_10.0.0.x86_64+amdsev", "qemu_8.2.0-virt.aarch64", "qemu_7.1.0.ppc64", "qemu_9.2.0.s390x", "qemu_7.0.0.x86_64")
 )
-few = settings(max_examples=int(os.environ.get("DOMCAPS_FUZZ", "60")), deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=int(os.environ.get("DOMCAPS_FUZZ", "60")), suppress_health_check=list(HealthCheck))
 
 
 class Recording:

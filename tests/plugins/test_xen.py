@@ -420,7 +420,7 @@ def test_nonsense_is_unreadable_and_names_the_question(asked: Question) -> None:
 FACTS = understood(RecordedHost(VTD)).facts
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     changed=st.dictionaries(
         st.sampled_from(sorted(FACTS)),
