@@ -6,7 +6,8 @@
 # make lint     formatting, lint, types
 # make picture  take docs/page.png anew, of this host; needs chromium
 # make pictures draw docs/dashboard-*.png anew, from a simulated fleet; needs chromium, and takes some minutes
-# make bench    what a probe and a scrape cost
+# make bench    what a probe and a scrape cost, and serving beside nginx and others; some minutes
+# make soak     an hour of changes, scrapes and killed probes (ARGS="--minutes 10"): does anything grow? As root
 # make lock     renew requirements/ from pyproject.toml (needs uv)
 # make clean    forget the virtual environment and the caches
 
@@ -22,7 +23,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links
 
-.PHONY: run test test-live test-xen test-systemd lint picture pictures bench lock clean
+.PHONY: run test test-live test-xen test-systemd lint picture pictures bench soak lock clean
 
 run: .venv/ready
 	@.setup/hypervisor
@@ -61,7 +62,13 @@ pictures: .venv/ready-to-test
 
 bench: .venv/ready-to-test
 	@.setup/hypervisor
-	@exec $(BIN)/python -m tests.bench.probe $(ARGS)
+	@.setup/bench
+	@$(BIN)/python -m tests.bench.probe $(ARGS)
+	@exec $(BIN)/python -m tests.bench.serving
+
+soak: .venv/ready-to-test
+	@.setup/hypervisor
+	@exec $(BIN)/python -m tests.soak $(ARGS)
 
 lock:
 	$(COMPILE) pyproject.toml -o requirements/run.txt

@@ -24,6 +24,9 @@ from pathlib import Path
 from tests.endtoend import EMULATOR, Serving, children, descriptors, eventually, program, resident, run, serving, threads
 from tests.test_changing_host import KVM, Host, descriptor, privately
 
+FEWEST = 6
+"""Rounds, however little time there is: the first two are for what is set up once."""
+
 SLACK = 1 << 20
 """Bytes by which memory may differ: what the allocator keeps is never quite the same."""
 
@@ -145,7 +148,7 @@ def soak(folder: Path, seconds: float, pause: float, tell: Callable[[Held], None
     state, until = folder / "state.json", time.monotonic() + seconds
     held: list[Held] = []
     with soaking(folder, state) as (one, logged):
-        while time.monotonic() < until or len(held) < 3:
+        while time.monotonic() < until or len(held) < FEWEST:
             held.append(one.round(pause))
             tell(held[-1])
     return Soaked(held, one.done, logged)
