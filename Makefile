@@ -6,6 +6,7 @@
 # make lint     formatting, lint, types
 # make picture  take docs/page.png anew, of this host; needs chromium
 # make bench    what a probe and a scrape cost
+# make scale    what a fleet costs a real Prometheus (half an hour; ARGS="live --hosts 300" for some of it), see docs/scale.md
 # make lock     renew requirements/ from pyproject.toml (needs uv)
 # make clean    forget the virtual environment and the caches
 
@@ -21,7 +22,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links
 
-.PHONY: run test test-live test-xen test-systemd lint picture bench lock clean
+.PHONY: run test test-live test-xen test-systemd lint picture bench scale lock clean
 
 run: .venv/ready
 	@.setup/hypervisor
@@ -55,6 +56,10 @@ picture: .venv/ready-to-test
 bench: .venv/ready-to-test
 	@.setup/hypervisor
 	@exec $(BIN)/python -m tests.bench.probe $(ARGS)
+
+scale: .venv/ready-to-test
+	@.setup/prometheus
+	@PATH="$$PATH:$$PWD/.venv/prometheus/usr/bin" exec nice -n 10 $(BIN)/python -m tests.bench.scale $(ARGS)
 
 lock:
 	$(COMPILE) pyproject.toml -o requirements/run.txt
