@@ -8,6 +8,7 @@
 # make pictures draw docs/dashboard-*.png anew, from a simulated fleet; needs chromium, and takes some minutes
 # make bench    what a probe and a scrape cost, and serving beside nginx and others; some minutes
 # make soak     an hour of changes, scrapes and killed probes (ARGS="--minutes 10"): does anything grow? As root
+# make scale    what a fleet costs a real Prometheus (half an hour; ARGS="live --hosts 300" for some of it), see docs/scale.md
 # make lock     renew requirements/ from pyproject.toml (needs uv)
 # make clean    forget the virtual environment and the caches
 
@@ -23,7 +24,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links
 
-.PHONY: run test test-live test-xen test-systemd lint picture pictures bench soak lock clean
+.PHONY: run test test-live test-xen test-systemd lint picture pictures bench soak scale lock clean
 
 run: .venv/ready
 	@.setup/hypervisor
@@ -69,6 +70,10 @@ bench: .venv/ready-to-test
 soak: .venv/ready-to-test
 	@.setup/hypervisor
 	@exec $(BIN)/python -m tests.soak $(ARGS)
+
+scale: .venv/ready-to-test
+	@.setup/prometheus
+	@PATH="$$PATH:$$PWD/.venv/prometheus/usr/bin" exec nice -n 10 $(BIN)/python -m tests.bench.scale $(ARGS)
 
 lock:
 	$(COMPILE) pyproject.toml -o requirements/run.txt

@@ -16,7 +16,7 @@ import yaml
 
 from domcaps_exporter.durations import seconds
 from domcaps_exporter.errors import DomcapsError, SettingError
-from domcaps_exporter.metrics import Options
+from domcaps_exporter.metrics import INDISPENSABLE, NAMES, Options
 
 LIMIT = 1 << 20
 """Bytes; far beyond any honest file."""
@@ -24,11 +24,15 @@ LIMIT = 1 << 20
 TOP = ("drivers", "metrics", "targets")
 """The keys that the file may have."""
 
-METRICS = ("blockers", "model_versions")
-"""The switches in the section `metrics`: `metrics.Options`."""
+SWITCHES = ("blockers", "model_versions")
+METRICS = (*SWITCHES, "without")
+"""The keys of the section `metrics`: `metrics.Options`."""
 
 MERGE = "tag:yaml.org,2002:merge"
 """What the key `<<` is to YAML."""
+
+DISPENSABLE = tuple(name for name in NAMES if name not in INDISPENSABLE)
+"""What `without` may name."""
 
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 """What a target may be called."""
@@ -108,9 +112,19 @@ def _options(file: Path, section: Mapping[str, object]) -> Options:
     for key, value in section.items():
         if key not in METRICS:
             raise ConfigError(file, f"metrics.{key}: no such key; allowed: {', '.join(METRICS)}")
-        if not isinstance(value, bool):
+        if key in SWITCHES and not isinstance(value, bool):
             raise ConfigError(file, f"metrics.{key}: found {_shown(value)}, expected true or false")
-    return Options(blockers=section.get("blockers") is True, model_versions=section.get("model_versions") is True)
+    without = _left_out(file, section.get("without", []))
+    return Options(section.get("blockers") is True, section.get("model_versions") is True, without)
+
+
+def _left_out(file: Path, found: object) -> frozenset[str]:
+    if not isinstance(found, list):
+        raise ConfigError(file, f"metrics.without: found {_shown(found)}, expected a list of metrics")
+    for name in found:
+        if name not in DISPENSABLE:
+            raise ConfigError(file, f"metrics.without: found {_shown(name)}, expected some of: {', '.join(DISPENSABLE)}")
+    return frozenset(found)
 
 
 def claim(file: Path, sections: Collection[str], drivers: Collection[str]) -> None:

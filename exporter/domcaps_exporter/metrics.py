@@ -40,10 +40,11 @@ _IDENTITY = (*_EMULATOR, "virttype")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is shown on request: blockers' names, and `-vN` models that are another name of a listed one."""
+    """What is shown on request: blockers' names, and `-vN` models that are another name of a listed one; which families are not."""
 
     blockers: bool = False
     model_versions: bool = False
+    without: frozenset[str] = frozenset()
 
 
 class _Family(NamedTuple):
@@ -110,6 +111,9 @@ _FAMILIES = {
 NAMES = tuple(_FAMILIES)
 """Every family that documents can make, those on request included."""
 
+INDISPENSABLE = frozenset({"domcaps_lost_timestamp_seconds", "domcaps_guest_supported"})
+"""What cannot be left out: without it a host with losses looks like one that has none."""
+
 
 class Sample(NamedTuple):
     """One sample: its family, its labels' values in the family's order, its value."""
@@ -133,10 +137,15 @@ def exposed(outcome: Outcome, limit: int, options: Options) -> Exposed:
     if failure is not None:
         return Exposed(failure=failure)
     try:
-        samples = tuple(_samples(outcome, options))
+        samples = tuple(wanted(_samples(outcome, options), options))
     except Exception as error:  # noqa: BLE001 - reports are a stranger's: whatever is in them costs their own driver only
         return Exposed(failure=Failure("contract", f"a report that cannot be shown: {type(error).__name__}: {error}"))
     return _bounded(samples, limit)
+
+
+def wanted(samples: Iterable[Sample], options: Options) -> Iterable[Sample]:
+    """Those of families that are not left out."""
+    return (sample for sample in samples if sample.family not in options.without)
 
 
 def completed(shown: Exposed, more: Iterable[Sample], limit: int) -> Exposed:

@@ -8,10 +8,10 @@ domcaps_guest_supported{} 0.0                           # its emulator is gone
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from domcaps_exporter.claims import GUEST, MODEL, claims
-from domcaps_exporter.metrics import Options, Sample, identified
+from domcaps_exporter.metrics import Options, Sample, identified, wanted
 from domcaps_exporter.model import Outcome, Report
 from domcaps_exporter.past import Past, Trace, losses
 from domcaps_exporter.truths import Key, models
@@ -23,8 +23,12 @@ def lost(driver: str, past: Past) -> Iterator[Sample]:
         yield identified(driver, loss.identity, Sample("domcaps_lost_timestamp_seconds", loss.key, loss.since))
 
 
-def recalled(outcome: Outcome, past: Past, options: Options) -> Iterator[Sample]:
+def recalled(outcome: Outcome, past: Past, options: Options) -> Iterable[Sample]:
     """What the reports of a driver that answers leave out."""
+    return wanted(_recalled(outcome, past, options), options)
+
+
+def _recalled(outcome: Outcome, past: Past, options: Options) -> Iterator[Sample]:
     for report in outcome.reports:
         guest = past.guests.get(report.identity)
         if guest is not None and report.guest.supported is not False:

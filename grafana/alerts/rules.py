@@ -12,7 +12,8 @@ from textwrap import dedent
 
 from grafana.alerts.losses import INFO, KINDS, WARNING, Kind
 
-IDENTITY = "driver, emulator, arch, machine, virttype"
+GUEST = "arch, machine, virttype"
+IDENTITY = f"driver, emulator, {GUEST}"
 VALUE = "element, enum, value"
 OLD_ENOUGH = 150
 """Seconds after which a loss counts for a wave: before a host's own alert fires, with half a minute for its clock."""
@@ -66,6 +67,7 @@ def recordings(options: Options) -> Iterator[Recording]:
     yield Recording("domcaps:lost", _lost(options))
     for number, kind in enumerate(KINDS):
         yield Recording("domcaps:loss", _claimed(kind, KINDS[:number]), {"kind": kind.name, "severity": kind.severity})
+    yield Recording("domcaps:unmet", _unmet())
     yield Recording("domcaps:loss_reason", _reasons(options))
     yield Recording("domcaps:wave", _wave(options))
     yield Recording("domcaps:loss_alone", f"domcaps:loss\nunless on ({options.group}, kind, {VALUE}) domcaps:wave")
@@ -110,11 +112,20 @@ def _claimed(kind: Kind, earlier: tuple[Kind, ...]) -> str:
     return f'{claim}\nunless on (instance, job, {IDENTITY}, {VALUE}) domcaps:loss{{kind=~"{names}"}}' if names else kind.claim
 
 
+def _unmet() -> str:
+    """What is lacking for things that were lost, or that libvirt promises. Every host lacks something: it is looked through once."""
+    return _text(
+        f"""
+        domcaps_unmet_prerequisite
+        and on (instance, job, {GUEST}, {VALUE}) (domcaps:loss or domcaps_supported{{driver="libvirt"}} == 1)
+        """
+    )
+
+
 def _reasons(options: Options) -> str:
     """What each lost thing lacks: prerequisites, and of CPU models the features that block them. The many side of the join.
 
-    What a host that is down or gives no answer lacked before, it still lacks. Every host lacks something: what nobody has lost is
-    left out first, before anything is summed.
+    What a host that is down or gives no answer lacked before, it still lacks.
     """
     blockers = "domcaps_cpu_model_blocker"
     for label, text, source, pattern in (
@@ -127,10 +138,7 @@ def _reasons(options: Options) -> str:
     return _text(
         f"""
         (
-          sum without (libvirt) (
-            domcaps_unmet_prerequisite
-            and on (instance, job, {IDENTITY}, {VALUE}) domcaps:loss
-          )
+          sum without (libvirt) (domcaps:unmet)
           or sum without (model, feature) ({blockers})
         )
         * on (instance, job, {IDENTITY}, {VALUE}) group_left (kind) (domcaps:loss * 0 + 1)
@@ -267,8 +275,7 @@ def _because(kind: Kind) -> str:
 
 
 def _of_configuration() -> Iterator[Alert]:
-    """That libvirt is stale is asked of what every native emulator lacks: of all values there are too many in a large fleet."""
-    guest = "arch, machine, virttype"
+    """Whether libvirt is stale is asked of what every native emulator lacks: of all values there are too many in a large fleet."""
     yield Alert(
         name="DomcapsConfidentialSlotsGone",
         severity=WARNING,
@@ -299,16 +306,16 @@ def _of_configuration() -> Iterator[Alert]:
         wait="15m",
         expr=_text(
             f"""
-            count without ({guest}, {VALUE}) (
+            count without ({GUEST}, {VALUE}) (
               count without (emulator, driver) (
                 count without (prerequisite, libvirt) (
-                  domcaps_unmet_prerequisite{{driver!="libvirt",libvirt="refuses"}}
-                  and on (instance, job, {guest}, {VALUE}) (domcaps_supported{{driver="libvirt"}} == 1)
+                  domcaps:unmet{{driver!="libvirt",libvirt="refuses"}}
+                  and on (instance, job, {GUEST}, {VALUE}) (domcaps_supported{{driver="libvirt"}} == 1)
                 )
               )
-              == on (instance, job, {guest}) group_left ()
-                count by (instance, job, {guest}) (domcaps_guest_supported{{driver!="libvirt"}})
-              unless on (instance, job, {guest}, {VALUE}) domcaps_unmet_prerequisite{{driver!="libvirt",libvirt="accepts"}}
+              == on (instance, job, {GUEST}) group_left ()
+                count by (instance, job, {GUEST}) (domcaps_guest_supported{{driver!="libvirt"}})
+              unless on (instance, job, {GUEST}, {VALUE}) domcaps:unmet{{driver!="libvirt",libvirt="accepts"}}
             )
             """
         ),

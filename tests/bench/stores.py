@@ -153,10 +153,10 @@ def reload(store: Store) -> None:
 
 @contextmanager
 def victoria(folder: Path, name: str = "victoria") -> Iterator[Store]:
-    """A single-node VictoriaMetrics."""
+    """A single-node VictoriaMetrics, which answers for the last second too, not only for what is thirty seconds old."""
     address = free()
     argv = ("victoria-metrics", f"-storageDataPath={folder / name}", f"-httpListenAddr={address}", "-retentionPeriod=30d")
-    with running(folder, name, (*argv, "-search.maxQueryDuration=60s"), address) as store:
+    with running(folder, name, (*argv, "-search.latencyOffset=1s", "-search.maxQueryDuration=60s"), address) as store:
         yield store
 
 

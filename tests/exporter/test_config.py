@@ -24,6 +24,11 @@ def test_the_metrics_section_switches_on_what_is_shown_on_request(file: Path) ->
     assert load(file).metrics == Options(blockers=True)
 
 
+def test_the_metrics_section_leaves_out_what_it_names(file: Path) -> None:
+    file.write_text("metrics:\n  without: [domcaps_cpu_model_info, domcaps_cpu_model_blockers]\n")
+    assert load(file).metrics == Options(without=frozenset({"domcaps_cpu_model_info", "domcaps_cpu_model_blockers"}))
+
+
 def test_targets_have_a_uri_a_time_and_their_drivers_settings(file: Path) -> None:
     file.write_text("""
 targets:
@@ -64,7 +69,25 @@ def test_a_file_that_says_nothing_sets_nothing(file: Path, text: str) -> None:
         pytest.param("drivers:\n  qemu:\n    1: x\n", "drivers.qemu: found the key 1, expected a word", id="number for a key"),
         pytest.param("drivers:\n  on: {}\n", "drivers: found the key True, expected a word", id="YAML's idea of a boolean"),
         pytest.param(
-            "metrics: {loud: true}\n", "metrics.loud: no such key; allowed: blockers, model_versions", id="unknown switch"
+            "metrics: {loud: true}\n", "metrics.loud: no such key; allowed: blockers, model_versions, without", id="unknown switch"
+        ),
+        pytest.param(
+            "metrics: {without: domcaps_supported}\n",
+            "metrics.without: found 'domcaps_supported', expected a list of",
+            id="no list",
+        ),
+        pytest.param(
+            "metrics: {without: [domcaps_suported]}\n",
+            "metrics.without: found 'domcaps_suported', expected some of: domcaps_supported",
+            id="unknown metric",
+        ),
+        pytest.param(
+            "metrics: {without: [[]]}\n", "metrics.without: found [], expected some of: domcaps_supported", id="list for a metric"
+        ),
+        pytest.param(
+            "metrics: {without: [domcaps_lost_timestamp_seconds]}\n",
+            "found 'domcaps_lost_timestamp_seconds', expected some of",
+            id="indispensable",
         ),
         pytest.param("metrics: {blockers: 1}\n", "metrics.blockers: found 1, expected true or false", id="number for a switch"),
         pytest.param("just words\n", "the file: found 'just words', expected a mapping", id="no mapping at all"),

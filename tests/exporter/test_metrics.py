@@ -180,6 +180,13 @@ def test_blockers_are_named_on_request_only() -> None:
     assert named == {("hle", "q35", "Haswell"): 1, ("rtm", "q35", "Haswell"): 1}
 
 
+def test_what_is_left_out_is_not_there_and_nothing_else_is_missing() -> None:
+    without = frozenset({"domcaps_cpu_model_info", "domcaps_supported"})
+    left, whole = told(REPORT, options=Options(without=without)), told(REPORT)
+    assert left == {name: samples for name, samples in whole.items() if name not in without}
+    assert without <= whole.keys()
+
+
 def test_the_host_model_the_machine_and_the_document_have_an_info_each() -> None:
     said = told(REPORT)
     assert said["domcaps_cpu_host_model_info"] == {("forbid", "q35", "EPYC", "AMD"): 1}
