@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from grafana.dashboards.columns import LACKING, group, host, links
 from grafana.dashboards.frame import CPU, Options, framed, one
-from grafana.dashboards.look import RED, YES_NO, Column, Grid, Told, course, lines, listing, matrix, named, number
+from grafana.dashboards.look import HAS, RED, Column, Grid, Told, course, lines, listing, matrix, named, number
 from grafana.dashboards.promql import HARDWARE, PLACE, Scope
 from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
 
@@ -168,4 +168,4 @@ def _features(scope: Scope, options: Options) -> table.Panel:
     )
     features = scope.native("domcaps_cpu_host_feature", HARDWARE)
     expr = f"max by (instance, feature) ({features}) and on (feature) (0 < avg by (feature) ({features}) < 1)"
-    return matrix(told, expr, Grid("instance", "Host", "feature", links=links(options)), YES_NO)
+    return matrix(told, expr, Grid("instance", "Host", "feature", links=links(options)), HAS)

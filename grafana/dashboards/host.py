@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from grafana.dashboards.capabilities import CAPABILITIES
 from grafana.dashboards.columns import GUEST, LACKING, LACKS, THING
 from grafana.dashboards.frame import HOST, Options, framed
-from grafana.dashboards.look import RED, STATES, YES_NO, Column, Told, fact, listing, number, timeline, verdict
+from grafana.dashboards.look import HAS, RED, STATES, YES_NO, Column, Told, fact, listing, number, timeline, verdict
 from grafana.dashboards.promql import HARDWARE, IDENTITY, PLACE, VALUE, Scope, states
 from grafana_foundation_sdk.builders import dashboard, stat, statetimeline, table
 
 NAMES = {one.name: one.label for one in CAPABILITIES}
 SILENT = "The host gives no answer"
-SUPPORTED = Column("Value", "A guest can have it", width=160, words=YES_NO)
+SUPPORTED = Column("Value", "A guest can have it", width=160, words=HAS)
 
 
 def host(options: Options) -> dashboard.Dashboard:
@@ -112,7 +112,7 @@ def _changed(scope: Scope) -> statetimeline.Panel:
     )
     values = scope.of("domcaps_supported", 'driver!="libvirt"')
     expr = f"max by ({VALUE}) ({values} and changes({values}[$__range] @ end()) > 0)"
-    return timeline(told, expr, "{{element}} {{enum}} {{value}}", {})
+    return timeline(told, expr, "{{element}} {{enum}} {{value}}", {}, HAS)
 
 
 # ---- everything --------------------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def _features(scope: Scope) -> table.Panel:
         "CPU features", "Features of the host's CPU that matter to security and migration, as QEMU offers them.", SILENT, 5, 14
     )
     expr = f"max by (feature) ({scope.native('domcaps_cpu_host_feature')})"
-    return listing(told, expr, (Column("feature", "Feature"), Column("Value", "Offered", width=100, words=YES_NO)), "Feature")
+    return listing(told, expr, (Column("feature", "Feature"), Column("Value", "Offered", width=100, words=HAS)), "Feature")
 
 
 def _numbers(scope: Scope) -> table.Panel:

@@ -114,6 +114,7 @@ def words(said: Mapping[float, tuple[str, str]], unknown: str = "· unknown") ->
 
 
 YES_NO = {1.0: ("✓ yes", BLUE), 0.0: ("✗ no", RED)}
+HAS = {1.0: ("✓ yes", BLUE), 0.0: ("○ no", GREY)}
 STATES = {1.0: ("✓ yes", BLUE), 0.0: ("○ no", GREY), -1.0: ("✗ lost", RED)}
 
 

@@ -103,7 +103,7 @@ def _worded(value: Cell, shown: Look) -> tuple[str, str]:
 
 def _table(panel: Panel, answers: Answers, width: float, high: float) -> str:
     found = table(panel, answers)
-    fitting = int((high - 24) // 23)
+    fitting = int((high - 26) // 24)
     matrix = any(one["id"] == "groupingToMatrix" for one in panel["transformations"])
     head = "".join(f"<th>{escape(name)}</th>" for name in found.columns)
     looks = {name: look(panel, name) for name in found.columns}

@@ -28,7 +28,7 @@ class View(NamedTuple):
 
 
 VIEWS = {
-    "fleet": View({"Group": "All", "Host": "All"}, until=37),
+    "fleet": View({"Group": "All", "Host": "All"}, until=28),
     "host": View({"Group": "rack-a", "Host": "a-1"}, "a-1", until=29),
     "cpu": View({"Group": "rack-a, rack-b", "Host": "13 of 16", "CPU model": "EPYC-Milan"}, "a-[01245]|b-[0-7]", "rack-a|rack-b"),
     "drift": View({"Group": "All", "Host": "All"}),
@@ -60,7 +60,7 @@ async def taken(path: Path, wide: int, high: int) -> bytes:
 def main(folder: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
-        with watching(work, PACE) as watched:
+        with watching(work, PACE, every=6) as watched:
             for name, view in VIEWS.items():
                 dashboard = json.loads((HERE / f"domcaps-{name}.json").read_text())
                 (work / "page.html").write_text(page(dashboard, answered(watched, dashboard, view), view.chosen, view.until))

@@ -71,14 +71,14 @@ def _sample(pair: tuple[float, str]) -> tuple[float, float]:
 
 
 @contextmanager
-def watching(folder: Path, pace: float) -> Iterator[Watched]:
-    """When everything has happened, `pace` seconds apart, and was recorded."""
+def watching(folder: Path, pace: float, every: int = 3) -> Iterator[Watched]:
+    """When everything has happened, `pace` seconds apart, and was recorded; scraped `every` so many seconds."""
     plan = fleet(pace)
     site = Site(plan)
     with ExitStack() as stack:
         real, address = stack.enter_context(exporting()), stack.enter_context(serving(site))
         real.scrape()
-        _configure(folder, address, real)
+        _configure(folder, address, real, every)
         listening = free()
         stack.enter_context(running(folder, prometheus_argv(folder, listening)))
         watched = Watched(f"http://{listening}", time.time())
@@ -88,7 +88,7 @@ def watching(folder: Path, pace: float) -> Iterator[Watched]:
         for event in plan.events:
             time.sleep(max(0.0, begin + event.time - time.monotonic()))
             site.happen(event.host, event.change)
-        time.sleep(10 + pace)
+        time.sleep(4 + 2 * every + pace)
         yield watched
 
 
@@ -100,7 +100,7 @@ def _seen(watched: Watched) -> int:
         return 0
 
 
-def _configure(folder: Path, fleet_at: str, real: Serving) -> None:
+def _configure(folder: Path, fleet_at: str, real: Serving, every: int) -> None:
     """In a hurry: every few seconds, and losses make a wave as soon as there are enough of them."""
     texts = [path.read_text().replace(f"> {OLD_ENOUGH}", "> 1").replace("for: 3m", "for: 2s") for path in RULES]
     names = [folder / path.name for path in RULES]
@@ -112,7 +112,7 @@ def _configure(folder: Path, fleet_at: str, real: Serving) -> None:
         {"job_name": "domcaps", "http_sd_configs": [{"url": f"http://{fleet_at}/targets", "refresh_interval": "5s"}]},
         {"job_name": "real", "static_configs": [{"targets": [real.address]}], "relabel_configs": relabelled},
     ]
-    times = {"scrape_interval": "3s", "scrape_timeout": "3s", "evaluation_interval": "1s"}
+    times = {"scrape_interval": f"{every}s", "scrape_timeout": f"{every}s", "evaluation_interval": "1s"}
     (folder / "prometheus.yml").write_text(
         json.dumps({"global": times, "rule_files": list(map(str, names)), "scrape_configs": jobs})
     )
