@@ -296,6 +296,18 @@ def test_vfio_that_comes_is_seen_by_the_next_probe(tree: Tree) -> None:
     assert supported(after, "hostdev", "pciBackend", "vfio") == {True}
 
 
+def test_what_a_qemu_refuses_to_start_with_is_no_yes_though_libvirt_lists_it(tree: Tree) -> None:
+    things = ("graphics", "type", "egl-headless"), ("tpm", "backendModel", "passthrough")
+    qemu = driver(standins.real_qemu())
+    before = reported(qemu, tree.hosts)
+    tree.put("dev/tpm0")
+    tree.put("dev/dri/renderD128")
+    after = reported(qemu, tree.hosts)
+    assert [supported(before, *one) for one in things] == [{False}, {False}]
+    assert [supported(after, *one) for one in things] == [{True}, {True}]
+    assert [one.document for one in before] == [one.document for one in after]
+
+
 def swtpm_setup(folder: Path, says: str) -> None:
     """Programs by swtpm's names; what the one that sets them up says of itself."""
     folder.mkdir(exist_ok=True)
