@@ -12,7 +12,6 @@ from domcaps_exporter.rules import (
     Computed,
     ElementRow,
     Need,
-    ValueRow,
     Version,
     all_of,
     any_of,
@@ -70,7 +69,6 @@ from domcaps_qemu.needs import (
 from domcaps_qemu.world import World
 
 Row = ElementRow[World]
-Value = ValueRow[World]
 
 # ---- what several rows need --------------------------------------------------------------------------------------------------
 
