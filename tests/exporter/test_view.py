@@ -62,11 +62,11 @@ def test_another_subject_has_its_own_and_comes_back_to_it() -> None:
 def test_the_whole_rests_on_what_its_parts_rest_on_made_or_kept() -> None:
     maker = Maker()
 
-    def whole(facts: Mapping[Question, Answer], shape: str) -> tuple[str, frozenset[Question]]:
+    def whole(facts: Mapping[Question, Answer], shape: str) -> tuple[str, set[Question]]:
         view = View(facts, maker.parsed)
         maker.of(view, ONE, shape=shape)
         told = view.memo("whole", lambda: f"<{maker.of(view, ONE, shape=shape)}>", lambda _: shape)
-        return told, frozenset(view.used)
+        return told, view.used
 
     assert whole({ONE: b"1"}, "round") == ("<round 1>", {ONE})
     assert whole({ONE: b"2"}, "round") == ("<round 2>", {ONE})
