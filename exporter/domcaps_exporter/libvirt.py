@@ -26,13 +26,13 @@ STABLE = {
 """libvirt's arch → the QEMU machine that is asked about by default: what new guests get from management software."""
 
 _SONAME = re.compile(r"libvirt\.so\.0\.(\d+)\.\d+$")
-_GNU = {"i686": "i386", "ppc64le": "powerpc64le", "armv7l": "arm"}
-"""libvirt's arch → Debian's name of it in /usr/lib, where they differ."""
+_TRIPLETS = {"i686": "i386-linux-gnu", "ppc64le": "powerpc64le-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
+"""libvirt's arch → Debian's folder for it in /usr/lib, where it does not follow from the name."""
 
 
 def installed(view: View, arch: str) -> Version | None:
     """The installed libvirt's version, read off its library (`libvirt.so.0.11003.0` is 11.3.0); None without one."""
-    for folder in (f"/usr/lib/{_GNU.get(arch, arch)}-linux-gnu", "/usr/lib64", "/usr/lib"):
+    for folder in (f"/usr/lib/{_TRIPLETS.get(arch, f'{arch}-linux-gnu')}", "/usr/lib64", "/usr/lib"):
         found = _SONAME.search(view.text(question("resolve", f"{folder}/libvirt.so.0")) or "")
         if found is not None:
             return int(found[1]) // 1000, int(found[1]) % 1000

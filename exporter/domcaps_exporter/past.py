@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from domcaps_exporter.basis import Basis
-from domcaps_exporter.claims import GUEST, MODEL, claims
+from domcaps_exporter.claims import GUEST, MODEL, Claims, claims
 from domcaps_exporter.model import Identity, Outcome, Report, Truth
 from domcaps_exporter.truths import Key, models, unmet
 
@@ -119,11 +119,14 @@ def revised(past: Past, reports: Iterable[Report], hindsight: Iterable[Report]) 
     `reports` are what they say now, `hindsight` what they say of nothing but the answers that are as they were: what both deny
     never was a yes.
     """
-    denied = {report.identity: _denied(report) for report in hindsight}
+    looked_back = {report.identity: claims(report) for report in hindsight}
     guests = dict(past.guests)
     for report in reports:
-        known, never = guests.get(report.identity), _denied(report) & denied.get(report.identity, frozenset())
-        if known is not None and any(known.traces[key].held for key in never & known.traces.keys()):
+        known, then = guests.get(report.identity), looked_back.get(report.identity)
+        if known is None or then is None:
+            continue
+        never = _denied(known, claims(report)) & _denied(known, then)
+        if any(known.traces[key].held for key in never):
             traces = {key: one._replace(held=False) if key in never else one for key, one in known.traces.items()}
             guests[report.identity] = replace(known, traces=traces)
     return past if guests == past.guests else replace(past, guests=guests)
@@ -185,8 +188,9 @@ def _seen(known: Guest | None, report: Report, now: float, room: int) -> Guest:
     return known if known == guest else guest
 
 
-def _denied(report: Report) -> frozenset[Key]:
-    return frozenset(key for key, truth in claims(report).truths.items() if truth is False)
+def _denied(known: Guest, said: Claims) -> frozenset[Key]:
+    """What is remembered of a guest and is a no."""
+    return frozenset(key for key, one in known.traces.items() if said.of(key, listed=one.listed) is False)
 
 
 def _turned(old: Trace, truth: Truth, now: float, *, listed: bool) -> Trace:

@@ -19,6 +19,7 @@ _EXACT: Mapping[str, str] = {
     "emulator": "the emulator is not there",
     "native-cpu": "the emulator is not of this host's own architecture",
     "qemu-cpu-models": "QEMU names no CPU models for this machine",
+    "render-node": "there is no GPU with a render node (/dev/dri/renderD128)",
     "vfio-pci-driver": "the kernel has no driver vfio-pci",
     "vfio-device-nodes": "the kernel makes no node per VFIO device (CONFIG_VFIO_DEVICE_CDEV)",
     "secure-guest-host": "the host has neither SEV nor TDX switched on",

@@ -21,12 +21,13 @@ _UNKNOWN = Machine("", None, 0, deprecated=False, default=False)
 _QEMU_CONF = "/etc/libvirt/qemu.conf"
 _USUAL = ("libvirt-qemu", "qemu")
 """Debian's user for guests, and most others'."""
-_USER = re.compile(rb'^\s*user\s*=\s*"\+?([^"\n]*)"', re.MULTILINE)
+_USER = re.compile(rb"""^\s*user\s*=\s*(["'])\+?(.*?)\1""", re.MULTILINE)
+"""libvirt takes either quote (virconf.c)."""
 
 
 def _user(conf: bytes) -> str:
     found = _USER.findall(conf)
-    return found[-1].decode("utf-8", "replace") if found else ""
+    return found[-1][1].decode("utf-8", "replace") if found else ""
 
 
 def guest_user(view: View, wanted: Wanted) -> str | None:

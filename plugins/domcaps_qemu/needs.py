@@ -85,6 +85,17 @@ def node(path: str) -> Rule:
     return Need(path.strip("/").replace("/", "-"), lambda world: world.exists(path))
 
 
+def _renders(world: World) -> Truth:
+    nodes = world.view.entries(question("list", "/dev/dri"))
+    return None if nodes is None else any(name.startswith("renderD") for name in nodes)
+
+
+render_node: Rule = Need("render-node", _renders)
+"""A GPU's: QEMU draws on it ("no drm render node available"), and libvirt looks for one when the guest starts."""
+
+dev_tpm = node("/dev/tpm0")
+"""What QEMU and libvirt pass through unless another is named."""
+
 dev_vfio: Rule = Need("dev-vfio", lambda world: world.exists("/dev/vfio/vfio"))
 
 

@@ -72,6 +72,9 @@ MAP_IDENTITY = (question("stat", MAP_FOLDER), question("stat", f"{MAP_FOLDER}/in
 SWTPM = ("swtpm", "swtpm_setup")
 """The programs that what swtpm_setup says depends on."""
 
+_LONGEST = 4.0
+"""Seconds that one emulator may keep the others' answers waiting: scrapes wait 10 by default, however long a probe may take."""
+
 
 class Qemu:
     """The driver: what is wanted, and what is remembered from one probe to the next."""
@@ -116,6 +119,7 @@ class Probe:
     def __init__(self, host: Host, executables: dict[str, str]) -> None:
         self._host, self._executables = host, executables
         self._answers: dict[Question, Answer] = {}
+        self._emulators: set[str] = set()
         self._talks: dict[tuple[str, str], Talk] = {}
 
     def __enter__(self) -> Probe:
@@ -134,6 +138,7 @@ class Probe:
         """The files first: what they say decides what QEMU must be asked. Meanwhile QEMU thinks about what is certain already."""
         talk = frozenset(one for one in wanted if one.kind == "qmp")
         files = wanted - talk
+        self._emulators |= {one.args[0] for one in talk}
         if not files:
             return self._host.remember(talk, self._identity, self._converse)
         if talk:
@@ -232,9 +237,13 @@ class Probe:
                 ending.callback(talk.end)
 
     def _patience(self) -> float:
-        """Until when to listen: half of the time that is left. An emulator that hangs must not take the others' time as well."""
+        """Until when to listen: half of the time that is left, and not long where there are others to report on.
+
+        An emulator that hangs must take neither the others' time nor that of whoever waits for them.
+        """
         now = time.monotonic()
-        return now + (self._host.deadline - now) / 2
+        half = (self._host.deadline - now) / 2
+        return now + (half if len(self._emulators) == 1 else min(half, _LONGEST))
 
 
 class Talk:

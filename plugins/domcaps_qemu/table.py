@@ -12,7 +12,6 @@ from domcaps_exporter.rules import (
     Computed,
     ElementRow,
     Need,
-    ValueRow,
     Version,
     all_of,
     any_of,
@@ -31,6 +30,7 @@ from domcaps_qemu.needs import (
     arm,
     descriptor,
     dev_iommu,
+    dev_tpm,
     feature_files,
     firmware_feature,
     firmware_files,
@@ -48,6 +48,7 @@ from domcaps_qemu.needs import (
     prop,
     prot_virt,
     qom,
+    render_node,
     s390,
     schema,
     secure_x86,
@@ -68,7 +69,6 @@ from domcaps_qemu.needs import (
 from domcaps_qemu.world import World
 
 Row = ElementRow[World]
-Value = ValueRow[World]
 
 # ---- what several rows need --------------------------------------------------------------------------------------------------
 
@@ -99,6 +99,7 @@ transitional = qom(
     *(f"vhost-{kind}-pci-{era}" for kind in ("scsi", "vsock") for era in ("transitional", "non-transitional")),
     name="virtio-pci-transitional",
 )
+virtio_blk = qom("virtio-blk-pci", "virtio-blk-ccw", "virtio-blk-device", name="virtio-blk")
 virtio_rng = qom("virtio-rng-pci", "virtio-rng-ccw", "virtio-rng-device", name="virtio-rng")
 display_dbus = schema("query-display-options/ret-type/+dbus", name="display-dbus")
 chardev_dbus = schema("chardev-add/arg-type/backend/+dbus", name="chardev-dbus")
@@ -200,18 +201,29 @@ AFTER_CPU: tuple[Row, ...] = (
         "devices",
         element(
             "disk",
-            enum("diskDevice", "disk", "cdrom", value("floppy", floppy, floppy_controller), "lun"),
+            enum(
+                "diskDevice",
+                "disk",
+                value("cdrom", besides=(qom("ide-cd", "scsi-cd"),)),
+                value("floppy", floppy, floppy_controller),
+                value("lun", besides=(qom("scsi-block"),)),
+            ),
             enum(
                 "bus",
                 value("ide", ide),
                 value("fdc", floppy, floppy_controller),
-                "scsi",
-                "virtio",
+                value("scsi", besides=(qom("scsi-hd"),)),
+                value("virtio", besides=(virtio_blk,)),
                 value("usb", qom("usb-storage", "usb-bot"), before=(BY_TYPE, (qom("usb-storage"),))),
                 value("sata", qom("ich9-ahci")),
                 value("nvme", qom("nvme-ns"), since=(11, 5)),
             ),
-            enum("model", "virtio", value("virtio-transitional", transitional), value("virtio-non-transitional", transitional)),
+            enum(
+                "model",
+                value("virtio", besides=(virtio_blk,)),
+                value("virtio-transitional", transitional),
+                value("virtio-non-transitional", transitional),
+            ),
         ),
         element(
             "graphics",
@@ -221,7 +233,11 @@ AFTER_CPU: tuple[Row, ...] = (
                 value("vnc", schema("query-vnc")),
                 value("rdp", display_dbus, program("qemu-rdp"), since=(10, 10)),
                 value("spice", spice),
-                value("egl-headless", schema("query-display-options/ret-type/+egl-headless", name="display-egl-headless")),
+                value(
+                    "egl-headless",
+                    schema("query-display-options/ret-type/+egl-headless", name="display-egl-headless"),
+                    besides=(render_node,),
+                ),
                 value("dbus", display_dbus),
             ),
         ),
@@ -243,7 +259,12 @@ AFTER_CPU: tuple[Row, ...] = (
             "hostdev",
             enum("mode", "subsystem"),
             enum("startupPolicy", "default", "mandatory", "requisite", "optional"),
-            enum("subsysType", value("usb", usb_controller), value("pci", besides=(*VFIO, vfio_driver)), "scsi"),
+            enum(
+                "subsysType",
+                value("usb", usb_controller, besides=(qom("usb-host"),)),
+                value("pci", besides=(*VFIO, vfio_driver)),
+                value("scsi", besides=(qom("scsi-generic"),)),
+            ),
             enum("capsType"),
             enum(
                 "pciBackend",
@@ -286,7 +307,12 @@ AFTER_CPU: tuple[Row, ...] = (
             enum("model", *tpm_models),
             enum(
                 "backendModel",
-                value("passthrough", qom("tpm-passthrough"), before=(BY_TYPE, (listed("query-tpm-types", "passthrough"),))),
+                value(
+                    "passthrough",
+                    qom("tpm-passthrough"),
+                    besides=(dev_tpm,),
+                    before=(BY_TYPE, (listed("query-tpm-types", "passthrough"),)),
+                ),
                 value("emulator", qom("tpm-emulator"), *SWTPM, before=(BY_TYPE, (listed("query-tpm-types", "emulator"), *SWTPM))),
                 value("external", qom("tpm-emulator"), *SWTPM, before=(BY_TYPE, (listed("query-tpm-types", "emulator"), *SWTPM))),
             ),

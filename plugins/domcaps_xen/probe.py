@@ -30,6 +30,9 @@ MODULES = ("/usr/lib/qemu", "/usr/lib64/qemu", "/usr/lib/x86_64-linux-gnu/qemu",
 
 _REMEMBERED = (KIND, "run")
 
+_LONGEST = 4.0
+"""Seconds that a device model may keep the rest waiting: scrapes wait 10 by default, however long a probe may take."""
+
 
 class Xen:
     """The driver: what is wanted, and what is remembered from one probe to the next."""
@@ -129,9 +132,9 @@ class Probe:
             monitor.fail(error)
 
     def _patience(self) -> float:
-        """Until when to listen: half of the time that is left. A device model that hangs must not cost what Xen itself says."""
+        """Until when to listen: half of the time that is left, and not long. A hanging one must not cost what Xen itself says."""
         now = time.monotonic()
-        return now + (self._host.deadline - now) / 2
+        return now + min((self._host.deadline - now) / 2, _LONGEST)
 
 
 def argv(path: str, monitor: int) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from domcaps_exporter.model import (
     Unmet,
     Verdict,
 )
-from domcaps_exporter.past import Change, Past, fold, forgotten, kept, losses, oldest, withdrawn
+from domcaps_exporter.past import Change, Past, fold, forgotten, kept, losses, oldest, revised, withdrawn
 from domcaps_exporter.truths import Key
 
 KVM = Identity("/usr/bin/qemu-system-x86_64", "x86_64", "q35", "kvm")
@@ -164,6 +164,24 @@ def test_a_value_that_vanishes_from_its_enum_is_lost() -> None:
     host = Host()
     host.says(report(listed={"bus": ["virtio", "fdc"]}))
     host.says(report(listed={"bus": ["virtio"]}))
+    assert list(host.missed) == [("disk", "bus", "fdc")]
+
+
+def test_a_value_that_another_exporter_no_longer_lists_is_no_loss_where_the_answers_are_the_same() -> None:
+    host = Host()
+    host.says(report(listed={"bus": ["virtio", "fdc"]}))
+    now = [report(listed={"bus": ["virtio"]})]
+    host.past = revised(host.past, now, now)
+    assert host.says(*now) == ()
+    assert host.missed == {}
+
+
+def test_a_value_that_vanishes_with_an_answer_is_lost_whichever_exporter_looks() -> None:
+    host = Host()
+    host.says(report(listed={"bus": ["virtio", "fdc"]}))
+    now = [report(listed={"bus": ["virtio"]})]
+    host.past = revised(host.past, now, [report(listed={})])
+    host.says(*now)
     assert list(host.missed) == [("disk", "bus", "fdc")]
 
 

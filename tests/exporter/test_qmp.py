@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domcaps_exporter import ProbeError, ProbeRefused, ProbeTimeout, UnreadableAnswer
-from domcaps_exporter.qmp import REPLY_LIMIT, Monitor, command, exchange
+from domcaps_exporter.qmp import REPLY_LIMIT, Monitor, command, exchange, exchange_first
 
 GREETING = b'{"QMP": {"version": {}, "capabilities": []}}\r\n'
 AGREED = b'{"return": {}}\r\n'
@@ -179,6 +179,24 @@ def test_a_monitor_that_fails_does_not_keep_the_others(line: Line) -> None:
     assert isinstance(other.monitor.failure, ProbeRefused)
     assert line.monitor.replies(1) == [AGREED.strip()]
     other.close()
+
+
+def test_the_first_group_that_is_done_is_enough_and_the_others_go_on_later(line: Line) -> None:
+    other, silent = Line(), Line()
+    for one in (line, other, silent):
+        one.monitor.say(["query-a"])
+    line.qemu.sendall(GREETING + AGREED + AGREED)
+    other.qemu.sendall(GREETING + AGREED + AGREED)
+    before = time.monotonic()
+    exchange_first([[line.monitor, silent.monitor], [other.monitor]], before + 5)
+    assert time.monotonic() - before < 1
+    assert other.monitor.replies(1) == [AGREED.strip()]
+    assert silent.monitor.waiting
+    silent.qemu.sendall(GREETING + AGREED + b'{"return": "late"}\n')
+    exchange_first([[line.monitor, silent.monitor]], time.monotonic() + 5)
+    assert (line.monitor.replies(1), silent.monitor.replies(1)) == ([AGREED.strip()], [b'{"return": "late"}'])
+    other.close()
+    silent.close()
 
 
 def test_the_first_failure_is_the_one_that_is_told(line: Line) -> None:

@@ -213,7 +213,7 @@ def by_type(rows: tuple[ElementRow[World], ...], above: bool = False) -> Iterato
         for child in row.rows:
             if isinstance(child, EnumRow):
                 for value in child.values:
-                    if mine or any(need.name.startswith("qemu-device:") for need in value.needs):
+                    if mine or any(need.name.startswith("qemu-device:") for need in (*value.needs, *value.besides)):
                         yield row.name, child.name, value.value
             elif isinstance(child, ElementRow):
                 yield from by_type((child,), mine)

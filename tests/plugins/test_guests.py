@@ -159,6 +159,7 @@ def test_an_emulator_that_has_said_nothing_is_unknown() -> None:
         (b'user = "qemu"\n', "qemu"),
         (b'#user = "qemu"\n', ""),
         (b'user = "+107"\n', "107"),
+        (b"user = 'qemu'\n", "qemu"),
         (b'user = "one"\n  user="two"\n', "two"),
         (b'remote_user = "x"\n', ""),
         (ABSENT, ""),

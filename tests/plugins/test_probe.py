@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.plugins import standins
-from tests.plugins.standins import Hosts
+from tests.plugins.standins import SCRAPE, Hosts
 
 from domcaps_exporter import ProbeRefused, ProbeTimeout, Report, Unmet, UnreadableAnswer, document, question
 from domcaps_exporter.contract import words_of
@@ -126,8 +126,9 @@ def test_an_emulator_that_greets_late_or_chatters_is_understood(tmp_path: Path, 
 
 @pytest.mark.parametrize("behaviour", ["never-answers", "garbage", "gone", "killed", "endless-events"])
 def test_a_broken_emulator_does_not_cost_the_other_its_report(tmp_path: Path, behaviour: str) -> None:
-    real, broken = standins.real_qemu(), standins.emulator(tmp_path, behaviour)
-    reports = reported(driver(broken, real), Hosts(), seconds=6)
+    real, broken, started = standins.real_qemu(), standins.emulator(tmp_path, behaviour), time.monotonic()
+    reports = reported(driver(broken, real), Hosts())
+    assert time.monotonic() - started < SCRAPE
     whole = [one for one in reports if one.identity.emulator == real]
     parts = [one for one in reports if one.identity.emulator == broken]
     assert whole
@@ -295,6 +296,18 @@ def test_vfio_that_comes_is_seen_by_the_next_probe(tree: Tree) -> None:
     assert supported(after, "hostdev", "pciBackend", "vfio") == {True}
 
 
+def test_what_a_qemu_refuses_to_start_with_is_no_yes_though_libvirt_lists_it(tree: Tree) -> None:
+    things = ("graphics", "type", "egl-headless"), ("tpm", "backendModel", "passthrough")
+    qemu = driver(standins.real_qemu())
+    before = reported(qemu, tree.hosts)
+    tree.put("dev/tpm0")
+    tree.put("dev/dri/renderD128")
+    after = reported(qemu, tree.hosts)
+    assert [supported(before, *one) for one in things] == [{False}, {False}]
+    assert [supported(after, *one) for one in things] == [{True}, {True}]
+    assert [one.document for one in before] == [one.document for one in after]
+
+
 def swtpm_setup(folder: Path, says: str) -> None:
     """Programs by swtpm's names; what the one that sets them up says of itself."""
     folder.mkdir(exist_ok=True)
@@ -346,7 +359,7 @@ def test_another_access_to_kvm_has_the_emulator_asked_again() -> None:
 HIDE_KVM = """
 import subprocess, sys
 from tests.plugins.test_probe import driver, guests
-from tests.plugins.standins import Hosts
+from tests.plugins.standins import SCRAPE, Hosts
 qemu, hosts = driver(sys.argv[1]), Hosts()
 print(guests(qemu, hosts))
 subprocess.run(["mount", "--bind", "/dev/null", "/dev/kvm"], check=True)
