@@ -32,6 +32,10 @@ _BROKEN = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 """What it says of a socket that will never listen again; all else is one caller's trouble."""
 
 
+_LONGEST_LINE, _LONGEST_FIELD = 8190, 8192
+"""Bytes of an address and of a header; they differ, so that it can be told which of them was too long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How many connections there may be at once, and how many seconds each may take over what.
@@ -65,6 +69,8 @@ class Connection(web.RequestHandler):
             keepalive_timeout=limits.head,
             lingering_time=limits.body,
             auto_decompress=False,
+            max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_FIELD,
             access_log=None,  # type: ignore[arg-type]  # means none, and aiohttp's own runner hands it over
             logger=_Requests(_LOG),  # type: ignore[arg-type]  # only ever logged to
         )
@@ -99,7 +105,7 @@ class Connection(web.RequestHandler):
         """
         if self.transport is not None and not isinstance(exc, ConnectionError) and not request.writer.output_size:
             self.log_exception("a request failed", exc_info=exc)
-            self.transport.write(_refusal(HTTPStatus(431 if isinstance(exc, LineTooLong) else status)))
+            self.transport.write(_refusal(_too_long(exc) if isinstance(exc, LineTooLong) else HTTPStatus(status)))
             self._part()
         raise ConnectionAbortedError("answered already")
 
@@ -213,6 +219,12 @@ class _Requests(logging.LoggerAdapter[logging.Logger]):
             self.logger.debug("a request that is no HTTP: %s", " ".join(error.message.split()))
         else:
             self.logger.log(level, msg, *args, **rest)
+
+
+def _too_long(error: LineTooLong) -> HTTPStatus:
+    """What was: the address, or a header. aiohttp says by which limit."""
+    _, limit, *_ = error.args
+    return HTTPStatus.REQUEST_URI_TOO_LONG if limit == _LONGEST_LINE else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
 def _refusal(status: HTTPStatus) -> bytes:

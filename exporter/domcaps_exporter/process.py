@@ -10,7 +10,7 @@ import gc
 import math
 import os
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -21,6 +21,15 @@ from domcaps_exporter.exposition import Figures, Format, Part
 _Key: TypeAlias = tuple[str, str]
 """A sample's name, and its `generation` if it has one."""
 
+
+_PAGE = resource.getpagesize()
+_GENERATIONS = ("0", "1", "2")
+_COUNTS = (
+    ("collected", "python_gc_objects_collected_total"),
+    ("uncollectable", "python_gc_objects_uncollectable_total"),
+    ("collections", "python_gc_collections_total"),
+)
+"""gc.get_stats' words for them."""
 
 _ARENAS = -8
 """glibc's M_ARENA_MAX, see mallopt(3)."""
@@ -43,12 +52,10 @@ class Process:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._collected)
         families = tuple(self._collected.collect())
+        samples = [sample for family in families for sample in family.samples]
         self._figures = Figures(families)
-        self._first = {
-            (sample.name, sample.labels.get("generation", "")): float(sample.value)
-            for family in families
-            for sample in family.samples
-        }
+        self._asked = [(sample.name, sample.labels.get("generation", "")) for sample in samples]
+        self._first = {key: float(sample.value) for key, sample in zip(self._asked, samples, strict=True)}
         self._has_proc = ("process_open_fds", "") in self._first
 
     def plain(self, wanted: Format) -> bytes:
@@ -60,17 +67,18 @@ class Process:
 
     def _now(self) -> Sequence[float]:
         """Of what is not among these (the start, Python's version) the first value is the last."""
-        found = _of_python() | (_of_process() if self._has_proc else {})
-        return [found.get(key, first) for key, first in self._first.items()]
+        found = self._first | _of_python()
+        if self._has_proc:
+            found |= _of_process()
+        return [found[key] for key in self._asked]
 
 
 def _of_process() -> dict[_Key, float]:
-    size, resident, *_ = map(int, _read("/proc/self/statm").split())
-    used, page = resource.getrusage(resource.RUSAGE_SELF), resource.getpagesize()
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    size, resident, *_ = _read("/proc/self/statm").split()
+    used, most = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return {
-        ("process_virtual_memory_bytes", ""): size * page,
-        ("process_resident_memory_bytes", ""): resident * page,
+        ("process_virtual_memory_bytes", ""): int(size) * _PAGE,
+        ("process_resident_memory_bytes", ""): int(resident) * _PAGE,
         ("process_cpu_seconds_total", ""): used.ru_utime + used.ru_stime,
         ("process_open_fds", ""): len(os.listdir("/proc/self/fd")),
         ("process_max_fds", ""): math.inf if most == resource.RLIM_INFINITY else most,
@@ -78,13 +86,8 @@ def _of_process() -> dict[_Key, float]:
 
 
 def _of_python() -> dict[_Key, float]:
-    counts: Mapping[str, str] = {
-        "collected": "python_gc_objects_collected_total",
-        "uncollectable": "python_gc_objects_uncollectable_total",
-        "collections": "python_gc_collections_total",
-    }
     return {
-        (name, str(generation)): found[count] for generation, found in enumerate(gc.get_stats()) for count, name in counts.items()
+        (name, number): found[count] for number, found in zip(_GENERATIONS, gc.get_stats(), strict=False) for count, name in _COUNTS
     }
 
 

@@ -68,6 +68,7 @@ class Standing:
             return
         self.last = found
         _LOG.info("the web configuration was read again")
+        self._warn()
 
     def _read(self, file: Path) -> Settled:
         """Whatever comes of it, what was looked at is remembered as it was before it was read."""

@@ -81,7 +81,7 @@ summary h2 { display: inline; margin: 0 }
   thead th { font-size: .8rem }
   th, td { padding: .35rem .2rem }
   .matrix th:first-child { width: 7rem }
-  b.no, b.yes, b.unsure { padding: 0 .3rem; white-space: normal }
+  b.no, b.yes, b.unsure { display: inline-block; padding: 0 .3rem; white-space: normal }
 }
 """
 

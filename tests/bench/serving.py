@@ -34,6 +34,7 @@ from domcaps_qemu.probe import Qemu
 from domcaps_qemu.settings import wanted
 
 TOOLS = Path(__file__).parent.parent.parent / ".venv" / "bench" / "usr"
+STILL = Path(__file__).with_name("still.py")
 RIVAL = Path(__file__).with_name("rival.py")
 PROMETHEUS = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,"
@@ -114,6 +115,13 @@ def ours(name: str, *flags: str) -> Iterator[Server]:
 
 
 @contextmanager
+def still(name: str, recording: Path, config: Path) -> Iterator[Server]:
+    with serving(str(recording), str(config), within=(*BOUND, sys.executable), command=str(STILL)) as running:
+        running.ask("/metrics")
+        yield Server(name, running.process.pid, f"{running.url}metrics")
+
+
+@contextmanager
 def started(name: str, url: str, *argv: str) -> Iterator[Server]:
     """Another's server, once it listens."""
     with subprocess.Popen([*BOUND, *argv], env={**os.environ, "GOMAXPROCS": "1"}, stderr=subprocess.DEVNULL) as process:
@@ -175,7 +183,7 @@ def compare(size: int, rounds: int, seconds: int, folder: Path) -> str:
             stack.enter_context(server)
             for server in (
                 ours("domcaps-exporter", *flags),
-                ours("the same, its host not asked (a recording)", *flags, "--replay", str(recording)),
+                still("its serving alone, the host's answer at hand", recording, config),
                 rival("prometheus_client's start_http_server", exposition),
                 nginx("nginx, the same bytes in a file", exposition),
                 node_exporter("node_exporter, its own metrics"),

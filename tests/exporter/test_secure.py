@@ -211,6 +211,23 @@ def test_client_certificates_are_judged_by_the_policy(
     assert {certificate: let_in(file, text, certificate) for certificate in callers} == callers
 
 
+def test_who_asks_for_certificates_that_keep_nobody_out_is_told(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told = "client_auth_type: RequestClientCert keeps nobody out: no certificate is asked for, nor looked at"
+
+    async def ask() -> int:
+        async with served(file) as exporter:
+            assert told not in caplog.messages
+            file.write_text(f"{TLS}  client_auth_type: RequestClientCert\n")
+            return (await exporter.get()).status
+
+    file.write_text(TLS)
+    assert run(ask()) == 200
+    assert told in caplog.messages
+    caplog.clear()
+    assert asking(file, file.read_text()).status == 200
+    assert caplog.messages.count(told) == 1
+
+
 def let_in(file: Path, text: str, certificate: Path | None) -> bool:
     try:
         return asking(file, text, tls=showing(certificate)).status == 200
