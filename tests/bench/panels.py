@@ -127,8 +127,9 @@ def _bared(expr: str, recorded: Mapping[str, str]) -> str:
     for name, made in recorded.items():
         selector = _SELECTOR.format(name=re.escape(name))
         while found := re.search(selector, expr):
-            place = ",".join(re.findall(r'\b(?:job|group|instance)=~?"[^"]*"', found[0]))
-            expr = expr[: found.start()] + _METRIC.sub(rf"\1{{{place},", _METRIC_ALONE.sub(r"\1{}", made)) + expr[found.end() :]
+            place = "".join(f"{one}," for one in re.findall(r'\b(?:job|group|instance)=~?"[^"]*"', found[0]))
+            put = _METRIC.sub(rf"\1{{{place}", _METRIC_ALONE.sub(r"\1{}", made)) if place else made
+            expr = expr[: found.start()] + put + expr[found.end() :]
     return expr
 
 
