@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from tests.bench.panels import Ask, bare, difference
 from tests.bench.scale import main
+from tests.bench.stores import Vector
 
 TINY = "--hosts 20 --interval 2 --settle 4 --rounds 2 --history 0.05 --repeat 1"
 
@@ -39,8 +40,11 @@ def test_without_the_recording_rules_a_query_asks_what_they_would_have_recorded(
     assert found.expr.endswith(") + count(up)")
 
 
+def said(label: str, value: float) -> Vector:
+    return {(("a", label),): value}
+
+
 def test_two_answers_are_alike_where_labels_are_and_values_nearly() -> None:
-    one, nearly, other = {(("a", "b"),): 1 / 3}, {(("a", "b"),): 1 / 3 + 1e-12}, {(("a", "c"),): 1 / 3}
-    assert difference(one, nearly) == ""
-    assert difference(one, other) == "1 and 1 series; {'a': 'b'} in the first only"
-    assert difference(one, {(("a", "b"),): 1.0}).startswith("1 of 1 values: 0.333")
+    assert difference(said("b", 1 / 3), said("b", 1 / 3 + 1e-12)) == ""
+    assert difference(said("b", 1), said("c", 1)) == "1 and 1 series; {'a': 'b'} in the first only"
+    assert difference(said("b", 1), said("b", 2)) == "1 of 1 values: 1 and 2 of {'a': 'b'}"

@@ -113,7 +113,7 @@ def _claimed(kind: Kind, earlier: tuple[Kind, ...]) -> str:
 
 
 def _unmet() -> str:
-    """What is lacking for things that were lost, or that libvirt promises. Every host lacks something: it is looked through once."""
+    """What is lacking for what was lost, or what libvirt promises. Every host lacks something: it is looked through once."""
     return _text(
         f"""
         domcaps_unmet_prerequisite

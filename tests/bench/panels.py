@@ -25,6 +25,8 @@ DAY = 86_400
 STEP = 300
 """Between two points of a day that is shown: what Grafana asks for where a panel has room for 288."""
 _SELECTOR = r"\b{name}\b(?:\{{[^}}]*\}})?"
+_METRIC_ALONE = re.compile(r"\b((?:domcaps[_:][a-z_]+|up)\b)(?!\{)")
+_METRIC = re.compile(r"\b((?:domcaps[_:][a-z_]+|up)\b)\{")
 _SLOW = 5.0
 """Seconds from which on a query is not repeated as often as wished."""
 
@@ -121,8 +123,13 @@ def _labelled(rule: Mapping[str, Any]) -> str:
 
 
 def _bared(expr: str, recorded: Mapping[str, str]) -> str:
+    """Which hosts are looked at is asked of what takes a recorded name's place; which values are not, for the work is the same."""
     for name, made in recorded.items():
-        expr = made.join(re.split(_SELECTOR.format(name=re.escape(name)), expr))
+        selector = _SELECTOR.format(name=re.escape(name))
+        while found := re.search(selector, expr):
+            place = "".join(f"{one}," for one in re.findall(r'\b(?:job|group|instance)=~?"[^"]*"', found[0]))
+            put = _METRIC.sub(rf"\1{{{place}", _METRIC_ALONE.sub(r"\1{}", made)) if place else made
+            expr = expr[: found.start()] + put + expr[found.end() :]
     return expr
 
 

@@ -150,7 +150,7 @@ class Point:
 
 
 def curve(said: argparse.Namespace) -> None:
-    """Without rules; the first scrapes, which make the series, are not counted."""
+    """Without rules, from when every host was scraped: the first scrapes, which make the series, are not counted."""
     points = [_point(hosts, said) for hosts in said.curve]
     _say(f"\ncurve: scraping alone, every {said.interval:g} s; {said.scrapes} scrapes after the first")
     _say(f"{'hosts':>7} {'series':>10} {'cores':>7} {'MB at its highest':>18} {'bytes of WAL a sample':>22}")
@@ -170,7 +170,7 @@ def _point(hosts: int, said: argparse.Namespace) -> Point:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         address = stack.enter_context(crowded(hosts))
         store = stack.enter_context(prometheus(folder, {"scrape_configs": [scraped(address, said.interval)]}))
-        time.sleep(max(10, 1.2 * said.interval))
+        _await(store, hosts, 60 + 5 * said.interval)
         used, began, written = store.cpu(), time.monotonic(), size(store.data)
         appended = store.own("prometheus_tsdb_head_samples_appended_total")
         time.sleep(said.scrapes * said.interval)
@@ -179,6 +179,15 @@ def _point(hosts: int, said: argparse.Namespace) -> Point:
         log = (size(store.data) - written) / max(count, 1)
         series = store.own("prometheus_tsdb_head_series")
         return Point(hosts, series, (store.cpu() - used) / seconds, store.memory("VmHWM"), log)
+
+
+def _await(store: Store, hosts: int, seconds: float) -> None:
+    """Until all hosts are scraped."""
+    until = time.monotonic() + seconds
+    while (up := store.number("count(up == 1)")) != hosts:
+        if time.monotonic() > until:
+            raise RuntimeError(f"of {hosts} hosts {up:.0f} could be scraped in {seconds:.0f} s")
+        time.sleep(2)
 
 
 def _beyond(points: Sequence[Point], hosts: int, what: str) -> float:
