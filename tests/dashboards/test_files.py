@@ -230,7 +230,7 @@ def test_panel_title_description_and_no_targets_rules() -> None:
         assert panel["targets"], panel["title"]
 
 
-UNITS = {"none", "short", "suffix: lacking", "s", "bytes", "percentunit", "dateTimeFromNow"}
+UNITS = {"none", "short", "suffix:lacking", "s", "bytes", "percentunit", "dateTimeFromNow"}
 """Those of Grafana's that are used here."""
 
 
