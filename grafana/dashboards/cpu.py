@@ -127,7 +127,7 @@ def _blocking(scope: Scope, options: Options) -> table.Panel:
     columns = (
         host(options),
         group(options),
-        Column("Value", "Features lacking", "suffix: lacking", 150, LACKING, most=1),
+        Column("Value", "Features lacking", "suffix:lacking", 150, LACKING, most=1),
         Column("feature", "Feature"),
     )
     return listing(told, expr, columns, "Host")

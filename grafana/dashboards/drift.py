@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from grafana.dashboards.columns import THING, group, host
-from grafana.dashboards.frame import DRIFT, Options, framed
+from grafana.dashboards.columns import THING, group, links
+from grafana.dashboards.frame import DRIFT, Options, address, framed, one
 from grafana.dashboards.look import BLUE, ORANGE, RED, Column, Told, course, lines, listing, named, number
-from grafana.dashboards.promql import NATIVE, PLACE, VALUE, Scope, chosen
+from grafana.dashboards.promql import NATIVE, PLACE, VALUE, Scope
 from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
 
 NO_GROUPS = "No host has the label of a group"
@@ -18,10 +18,13 @@ def drift(options: Options) -> dashboard.Dashboard:
     """The dashboard."""
     scope = options.fleet
     said = "Which hosts of a group are alike, and what the odd one lacks. Groups are told by a label of the targets."
-    made = framed(DRIFT, "Drift", said, options)
+    odd = f"label_values({scope.of('domcaps:odd')}, instance)"
+    same = f'domcaps:fingerprint and on ({_alike(options)}) domcaps:odd{{instance="$odd"}} unless on ({PLACE}) domcaps:odd'
+    like = one("like", "Beside", f"query_result(topk(1, {same}))").regex('/instance="([^"]+)"/')
+    made = framed(DRIFT, "Drift", said, options, one("odd", "Compare", odd), like)
     for count in _counts(scope, options):
         made = made.with_panel(count)
-    made = made.with_panel(_odd(scope, options)).with_panel(_things(scope, options)).with_panel(_numbers(scope, options))
+    made = made.with_panel(_odd(scope, options)).with_panel(_things()).with_panel(_numbers())
     made = made.with_panel(_fingerprints(scope, options)).with_panel(_versions(scope, options))
     return made.with_panel(_in_time(scope))
 
@@ -70,45 +73,58 @@ def _odd(scope: Scope, options: Options) -> table.Panel:
         8,
     )
     labels = f"instance, {options.group}, machine, virttype, version, fingerprint"
+    compare = ("What it lacks", f"{address(DRIFT)}&var-odd=${{__value.raw}}")
     columns = (
-        host(options),
+        Column("instance", "Host", width=180, links=(compare, *links(options))),
         group(options),
         *(Column(name, name.capitalize()) for name in ("machine", "virttype", "version", "fingerprint")),
     )
     return listing(told, f"max by ({labels}) ({scope.of('domcaps:odd')})", columns, "Group")
 
 
-def _things(scope: Scope, options: Options) -> table.Panel:
+def _things() -> table.Panel:
     told = Told(
-        "What the odd ones lack, or have alone",
-        "Values, CPU models and CPU features of the odd ones that more than half of their group's hosts have and they have not, "
-        "or the other way round.",
-        "No host differs from its group in what guests can have",
+        "What $odd lacks or has, beside $like",
+        "Values, CPU models and CPU features that guests can have on one of these two hosts and not on the other. At first an odd "
+        "host stands beside one of the majority of its group; any two can be chosen.",
+        "No host is odd, or the two do not differ in what guests can have",
         14,
         8,
     )
-    expr = f"max by (instance, {VALUE}) ({scope.of('domcaps:odd_thing')})"
-    return listing(told, expr, (host(options), Column("Value", "It", width=110, words=LACKS_OR_HAS), *THING), "Host")
+    expr = "\nor ".join(_differing(metric, labels) for metric, labels in COMPARED.items())
+    return listing(told, expr, (Column("Value", "It", width=110, words=LACKS_OR_HAS), *THING), "Element")
 
 
-def _numbers(scope: Scope, options: Options) -> table.Panel:
+COMPARED = {"domcaps_supported": "", "domcaps_cpu_model_usable": "model", "domcaps_cpu_host_feature": "feature"}
+"""What is compared, with the label that it has in the place of a value; empty where it has one."""
+
+ODD, LIKE = Scope(('job=~"$job"', 'instance="$odd"')), Scope(('job=~"$job"', 'instance="$like"'))
+
+
+def _differing(metric: str, label: str) -> str:
+    """The one host's values that are not the other's."""
+    by = f"virttype, {label or VALUE}"
+    own, other = (f"max by ({by}) ({host.of(metric, NATIVE)})" for host in (ODD, LIKE))
+    found = f"({own} != on ({by}) {other})"
+    if not label:
+        return found
+    named = f'label_replace({found}, "value", "$1", "{label}", "(.+)")'
+    return f'label_replace(label_replace({named}, "element", "cpu", "", ""), "enum", "{label}", "", "")'
+
+
+def _numbers() -> table.Panel:
     told = Told(
-        "Numbers of the odd ones",
-        "Numbers (vCPUs, sizes, defaults) in which an odd one has another value than the median of its group.",
-        "No host differs from its group in a number",
+        "Numbers of $odd",
+        "Numbers (vCPUs, sizes, defaults) that differ between these two hosts, as they are on the odd one.",
+        "No host is odd, or the two do not differ in a number",
         10,
     )
-    kind = f"{options.group}, arch, machine, virttype"
-    odd = f"and on ({PLACE}) {scope.of('domcaps:odd')}"
-    whole = chosen(options.group, 'instance=~".+"')
-    exprs = []
-    for metric, labels in (("domcaps_parameter", "element, parameter"), ("domcaps_vcpus_max", "")):
-        by = f"{kind}, {labels}" if labels else kind
-        median = f"quantile by ({by}) (0.5, {whole.of(metric, NATIVE)})"
-        exprs.append(f"({scope.of(metric, NATIVE)} {odd}) != on ({by}) group_left () {median}")
-    columns = (host(options), Column("element", "Element"), Column("parameter", "Parameter"), Column("Value", "Number", "none"))
-    vcpus = f'label_replace(label_replace({exprs[1]}, "element", "vcpu", "", ""), "parameter", "max", "", "")'
-    return listing(told, f"max by (instance, element, parameter) ({exprs[0]}\nor {vcpus})", columns, "Host")
+    by = "element, parameter, arch, machine, virttype"
+    numbers, others = (f"max by ({by}) ({host.of('domcaps_parameter', NATIVE)})" for host in (ODD, LIKE))
+    most, other = (f"max by (arch, machine, virttype) ({host.of('domcaps_vcpus_max', NATIVE)})" for host in (ODD, LIKE))
+    vcpus = f'label_replace(label_replace({most} != {other}, "element", "vcpu", "", ""), "parameter", "max", "", "")'
+    columns = (Column("element", "Element"), Column("parameter", "Parameter"), Column("Value", "Number", "none"))
+    return listing(told, f"({numbers} != {others})\nor {vcpus}", columns, "Element")
 
 
 def _fingerprints(scope: Scope, options: Options) -> table.Panel:

@@ -129,7 +129,7 @@ def _models(scope: Scope) -> table.Panel:
     by = "by (model, machine, virttype)"
     usable = scope.native("domcaps_cpu_model_usable")
     expr = f"max {by} ({scope.native('domcaps_cpu_model_blockers', value='> 0')})\nor max {by} ({usable}) - 1"
-    lacking = Column("Value", "Features lacking", "suffix: lacking", 130, LACKING, most=1)
+    lacking = Column("Value", "Features lacking", "suffix:lacking", 130, LACKING, most=1)
     return listing(told, expr, (Column("model", "Model"), lacking, *GUEST), "Model")
 
 

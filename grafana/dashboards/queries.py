@@ -41,12 +41,30 @@ def panels(dashboard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def substitute(
-    expr: str, job: str = ".+", group: str = ".*", host: str = ".+", model: str = "", seconds: int = 86400, step: int = 300
+    expr: str,
+    job: str = ".+",
+    group: str = ".*",
+    host: str = ".+",
+    model: str = "",
+    odd: str = "",
+    like: str = "",
+    seconds: int = 86400,
+    step: int = 300,
 ) -> str:
     """The expression with values for its variables, as Grafana writes them: patterns of the job, the group's label and the host.
 
-    `model`: one CPU model; `seconds`: how much time is shown, `step`: between two points.
+    `model`: one CPU model; `odd` and `like`: two hosts that are compared; `seconds`: how much time is shown; `step`: from one point
+    to the next.
     """
-    values = {"job": job, "group": group, "instance": host, "model": model, "__range_s": f"{seconds}", "__range": f"{seconds}s"}
+    values = {
+        "job": job,
+        "group": group,
+        "instance": host,
+        "model": model,
+        "odd": odd,
+        "like": like,
+        "__range_s": f"{seconds}",
+        "__range": f"{seconds}s",
+    }
     values |= {"__interval": f"{step}s", "__rate_interval": f"{max(4 * 60, step + 60)}s"}
     return re.sub(r"\$(?:\{([a-z_]\w*)(?::\w+)?\}|([a-z_]\w*))", lambda found: values[found[1] or found[2]], expr)

@@ -25,7 +25,7 @@ STYLE = (Path(__file__).parent / "drawing.css").read_text()
 
 def page(dashboard: Panel, answers: Mapping[int, Answers], chosen: Mapping[str, str], until: int) -> str:
     """The whole of it down to a number of rows; `answers` by the panels' numbers."""
-    named = {"model": chosen.get("CPU model", "")}
+    named = {"model": chosen.get("CPU model", ""), "odd": chosen.get("Compare", ""), "like": chosen.get("Beside", "")}
     parts = []
     for panel in dashboard["panels"]:
         place = panel["gridPos"]

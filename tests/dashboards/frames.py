@@ -122,8 +122,8 @@ def said(value: float, unit: str, now: float) -> str:
     if unit == "dateTimeFromNow":
         ago = now - value / 1000
         return f"{ago:.0f} s ago" if ago < 120 else f"{ago / 60:.0f} min ago"
-    if unit.startswith("suffix: "):
-        return f"{value:g} {unit.removeprefix('suffix: ')}"
+    if unit.startswith("suffix:"):
+        return f"{value:g} {unit.removeprefix('suffix:')}"
     if unit == "percentunit":
         return f"{100 * value:.3g}%"
     if unit == "s":

@@ -24,6 +24,8 @@ class View(NamedTuple):
     host: str = "[abcd]-[0-9]"
     group: str = ".*"
     model: str = "EPYC-Milan"
+    odd: str = "c-2"
+    like: str = "c-3"
     until: int = 99
 
 
@@ -31,7 +33,7 @@ VIEWS = {
     "fleet": View({"Group": "All", "Host": "All"}, until=28),
     "host": View({"Group": "rack-a", "Host": "a-1"}, "a-1", until=29),
     "cpu": View({"Group": "rack-a, rack-b", "Host": "13 of 16", "CPU model": "EPYC-Milan"}, "a-[01245]|b-[0-7]", "rack-a|rack-b"),
-    "drift": View({"Group": "All", "Host": "All"}),
+    "drift": View({"Group": "All", "Host": "All", "Compare": "c-2", "Beside": "c-3"}),
     "exporter": View({"Group": "All", "Host": "All"}, ".+", until=36),
 }
 PACE = 8.0
@@ -43,7 +45,8 @@ def answered(watched: Watched, dashboard: Mapping[str, Any], view: View) -> dict
     for panel in panels(dashboard):
         found[panel["id"]] = {
             target["refId"]: watched.ask(
-                substitute(target["expr"], ".+", view.group, view.host, view.model), "instant" if target.get("instant") else "range"
+                substitute(target["expr"], ".+", view.group, view.host, view.model, view.odd, view.like),
+                "instant" if target.get("instant") else "range",
             )
             for target in panel["targets"]
         }

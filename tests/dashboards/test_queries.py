@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -38,8 +38,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         yield found
 
 
-def asked(watched: Watched, query: Query, group: str = ".*", host: str = ".+") -> list[Series]:
-    return watched.ask(substitute(query.expr, group=group, host=host, model="EPYC-Milan"), query.kind)
+def asked(watched: Watched, query: Query, group: str = ".*", host: str = ".+", odd: str = "c-2", like: str = "c-3") -> list[Series]:
+    return watched.ask(substitute(query.expr, group=group, host=host, model="EPYC-Milan", odd=odd, like=like), query.kind)
 
 
 def shown(watched: Watched, dashboard: str, panel: str, **variables: str) -> list[Series]:
@@ -62,10 +62,14 @@ def number(watched: Watched, dashboard: str, panel: str, **variables: str) -> fl
 
 
 def test_every_query_of_every_panel_is_answered_with_something(watched: Watched) -> None:
-    silent = {
-        (query.dashboard, query.panel) for query in ALL if not any(asked(watched, query, host=host) for host in selected(query))
-    }
+    silent = {(query.dashboard, query.panel) for query in ALL if not found_by(watched, query)}
     assert silent == {("Domain capabilities / CPU and migration", "CPU models by hosts"), (ABOUT_A_HOST, "Last change")}
+
+
+def found_by(watched: Watched, query: Query) -> list[Series]:
+    """With several choices of hosts."""
+    pairs = (("c-2", "c-3"), ("a-7", "a-2")) if "$odd" in query.expr else (("", ""),)
+    return [one for host in selected(query) for odd, like in pairs for one in asked(watched, query, host=host, odd=odd, like=like)]
 
 
 def selected(query: Query) -> Sequence[str]:
@@ -77,9 +81,7 @@ def test_every_label_that_a_panel_names_is_in_what_it_is_answered(watched: Watch
     """Its columns, its legends, and the rows and columns of its matrices."""
     for (dashboard, title), panel in PANELS.items():
         mine = [query for query in ALL if (query.dashboard, query.panel) == (dashboard, title)]
-        labels = {
-            label for query in mine for host in selected(query) for one in asked(watched, query, host=host) for label in one.labels
-        }
+        labels = {label for query in mine for one in found_by(watched, query) for label in one.labels}
         wanted = set(named(panel))
         assert title == "Last change" or wanted <= labels, (dashboard, title, wanted - labels)
 
@@ -118,7 +120,7 @@ def test_every_metric_and_every_label_that_a_query_or_a_rule_looks_at_was_scrape
 def test_every_variable_has_values(watched: Watched) -> None:
     for whole in DASHBOARDS:
         for variable in whole["templating"]["list"]:
-            if variable["type"] == "query":
+            if variable["type"] == "query" and variable["name"] != "like":
                 match = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
                 assert match is not None
                 values = watched.api(f"label/{match[2]}/values", **{"match[]": substitute(match[1])})
@@ -128,7 +130,7 @@ def test_every_variable_has_values(watched: Watched) -> None:
 def test_nothing_is_found_and_nothing_fails_where_no_host_is_chosen(watched: Watched) -> None:
     for query in ALL:
         found = asked(watched, query, host="nobody")
-        assert not found or "ALERTS" in query.expr or "domcaps:wave" in query.expr, query
+        assert not found or any(one in query.expr for one in ("ALERTS", "domcaps:wave", "$odd")), query
 
 
 # ---- what they say ---------------------------------------------------------------------------------------------------------------
@@ -213,15 +215,35 @@ def test_a_groups_baseline_tells_what_part_of_it_can_have_a_model(watched: Watch
 
 def test_the_odd_ones_are_named_with_what_they_lack(watched: Watched) -> None:
     assert hosts(shown(watched, "Drift", "Odd ones")) == set(ODD) - {"a-6"}
-    found = shown(watched, "Drift", "What the odd ones lack, or have alone")
-    lacking = {(one.labels["instance"], one.labels["enum"], one.labels["value"], one.value) for one in found}
-    assert ("b-5", "sectype", "sev", 0) in lacking
-    assert ("c-2", "model", "EPYC-Milan", 0) in lacking
-    assert hosts(found) == {"b-5", "c-2"}
-    numbers = {
-        (one.labels["instance"], one.labels["parameter"]): one.value for one in shown(watched, "Drift", "Numbers of the odd ones")
-    }
-    assert numbers == {("a-7", "maxESGuests"): 0, ("a-7", "maxGuests"): 509}
+    lacking, numbers = (compared(watched, panel) for panel in ("What $odd lacks or has, beside $like", "Numbers of $odd"))
+    assert ("model", "EPYC-Milan", 0) in lacking("c-2", "c-3")
+    assert {enum for enum, _, _ in lacking("c-2", "c-3")} == {"model"}
+    assert ("model", "EPYC-Milan", 1) in lacking("c-3", "c-2")
+    assert lacking("b-5", "b-6") == {("sectype", "sev", 0)}
+    assert lacking("a-2", "a-4") == set()
+    assert numbers("a-7", "a-2") == {("", "maxESGuests", 0), ("", "maxGuests", 509)}
+    assert numbers("a-2", "a-4") == set()
+
+
+def compared(watched: Watched, panel: str) -> Callable[[str, str], set[tuple[str, str, float]]]:
+    """What a panel says of two hosts."""
+
+    def of(odd: str, like: str) -> set[tuple[str, str, float]]:
+        found = shown(watched, "Drift", panel, odd=odd, like=like)
+        return {(one.labels.get("enum", ""), one.labels.get("value") or one.labels["parameter"], one.value) for one in found}
+
+    return of
+
+
+def test_an_odd_host_is_put_beside_one_of_the_majority_of_its_group(watched: Watched) -> None:
+    (whole,) = [one for one in DASHBOARDS if one["uid"] == "domcaps-drift"]
+    (like,) = [one for one in whole["templating"]["list"] if one["name"] == "like"]
+    match = re.fullmatch(r"query_result\((.*)\)", like["query"]["query"])
+    assert match is not None
+    (found,) = watched.ask(substitute(match[1], odd="c-2"))
+    assert found.labels["instance"] in {"c-3", "c-5", "c-6", "c-1"}
+    printed = f"domcaps:fingerprint{{{','.join(f'{name}={json.dumps(value)}' for name, value in found.labels.items())}}} 1 0"
+    assert re.findall(like["regex"].strip("/"), printed) == [found.labels["instance"]]
 
 
 def test_exporters_with_problems_are_named_with_what_is_wrong(watched: Watched) -> None:
