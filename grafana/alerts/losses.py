@@ -87,7 +87,7 @@ KINDS = (
         "DomcapsTpmLost",
         WARNING,
         "emulated TPMs",
-        'domcaps:lost{element="tpm"}',
+        'domcaps:lost{element="tpm",value!="passthrough"}',
         "`swtpm_setup --print-capabilities` on the host: is swtpm installed, and does it start?",
     ),
     Kind(

@@ -15,10 +15,13 @@ from domcaps_libvirt.settings import Wanted
 
 _UNREACHED = re.compile(
     "failed to connect|disconnected from|client socket is closed|end of file while reading|connection reset|broken pipe"
-    "|operation forbidden|access denied|authentication|permission denied",
+    "|operation forbidden|access denied|authentication",
     re.IGNORECASE,
 )
-"""libvirt's words for not being reached, or not letting anybody ask: that is about the whole libvirt, not about one guest."""
+"""libvirt's words for not being reached, or not letting anybody ask: that is about the whole libvirt, not about one guest.
+
+"Permission denied" alone is not among them: of an emulator that may not be executed libvirt says it too.
+"""
 
 
 class Libvirt:

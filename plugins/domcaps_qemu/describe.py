@@ -66,7 +66,8 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
 def _case(view: View, emulator: Emulator, wanted: Wanted, profile: Version, failures: Failures) -> _Case:
     path = view.text(question("resolve", emulator.path)) or emulator.path
     types = _types(emulator) if wanted.machine_types else ()
-    return _Case(emulator, wanted, profile, path, types, failures, unknown_user(view, wanted))
+    notes = unknown_user(view, wanted) if emulator.native else ()
+    return _Case(emulator, wanted, profile, path, types, failures, notes)
 
 
 def _described(worlds: Mapping[Version, World], case: _Case, machine: Machine, runs: Verdict) -> Report:
@@ -135,8 +136,9 @@ class Words:
 def words(world: World, emulator: Emulator, wanted: Wanted = _USUAL) -> Words:
     """The whole table over one guest."""
     guest = world.guest
+    asked = wanted.beyond, wanted.host_features
     key = guest.virttype, guest.scope, guest.accelerated, world.profile, emulator.native, emulator.enabled
-    return world.kept("words", lambda: _words(world, emulator, wanted), key)
+    return world.kept("words", lambda: _words(world, emulator, wanted), asked, key)
 
 
 def _words(world: World, emulator: Emulator, wanted: Wanted) -> Words:

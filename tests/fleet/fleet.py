@@ -34,6 +34,7 @@ EXPECTED: Mapping[str, Expected] = {
     "secure-file": Expected("DomcapsSecureBootLost", "firmware-file:requires-smm:secure-boot, firmware-file:secure-boot"),
     "descriptors": Expected("DomcapsUefiLost", "firmware-descriptor"),
     "swtpm": Expected("DomcapsTpmLost", "program:swtpm, program:swtpm_ioctl, program:swtpm_setup"),
+    "tpm": Expected("DomcapsCapabilityLost", "dev-tpm0"),
     "virtiofsd": Expected("DomcapsVirtiofsLost", "program:virtiofsd"),
     "passt": Expected("DomcapsCapabilityLost", "program:passt"),
     "sev": Expected("DomcapsConfidentialLost", "qemu:query-sev-capabilities"),

@@ -130,7 +130,7 @@ def facts(world: World) -> Facts:
 
 
 def _host() -> dict[Question, Answer]:
-    devices = ("/dev/kvm", "/dev/vfio/vfio", "/dev/iommu", "/dev/sev")
+    devices = ("/dev/kvm", "/dev/vfio/vfio", "/dev/iommu", "/dev/sev", "/dev/tpm0")
     programs = ("swtpm", "swtpm_setup", "swtpm_ioctl", "virtiofsd", "passt")
     descriptors = {"40-secure.json": _descriptor("secure", "secure-boot", "requires-smm"), "60-plain.json": _descriptor("plain")}
     files = (f"{_FIRMWARE}/{name}.fd" for name in ("secure", "secure.vars", "plain", "plain.vars"))
@@ -144,6 +144,7 @@ def _host() -> dict[Question, Answer]:
         question("cpuid", "8000001f", "0"): b"0 0 1fd 64",
         question("list", "/sys/kernel/iommu_groups"): b"0\x001\x002",
         question("list", "/dev/vfio"): b"devices\0vfio",
+        question("list", "/dev/dri"): b"card0\0renderD128",
         question("exists", "/sys/bus/pci/drivers/vfio-pci"): b"directory",
         question("exists", "/dev/vfio/devices"): b"directory",
         question("read", "/sys/module/kvm_amd/parameters/sev"): b"Y",
@@ -272,6 +273,7 @@ LACKS: Mapping[str, Lack] = {
     "secure-file": _gone(question("exists", f"{_FIRMWARE}/secure.fd")),
     "descriptors": _empty(_DESCRIPTORS),
     "swtpm": _gone(*(question("which", name) for name in ("swtpm", "swtpm_setup", "swtpm_ioctl"))),
+    "tpm": _gone(question("exists", "/dev/tpm0")),
     "virtiofsd": _gone(question("which", "virtiofsd")),
     "passt": _gone(question("which", "passt")),
     "sev": _without_sev,

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tests.plugins import corpus, standins
 
-from domcaps_exporter import Answer, Facts, Question, Refusal, Report, UnreadableAnswer, document
+from domcaps_exporter import Answer, Facts, Question, Refusal, Report, UnreadableAnswer, document, question
 from domcaps_exporter.model import Truth
 from domcaps_exporter.rules import ElementRow, EnumRow
 from domcaps_exporter.view import Parsed, View, gather
@@ -256,6 +256,25 @@ def test_what_is_kept_of_other_machines_and_other_answers_is_what_would_be_said_
     assume(told)
     machine, virttype = data.draw(st.sampled_from(told))
     assert recording.machines(changed, machine, anew=True)[machine, virttype] == kept[machine, virttype]
+
+
+def test_what_is_kept_for_one_wish_is_not_taken_for_another() -> None:
+    for recording in recordings():
+        usual, parsed = recording.qemu.wanted, Parsed()
+        for wanted in (usual, replace(usual, beyond=True), replace(usual, host_features=True), usual):
+            kept = tuple(reports(View(recording.facts, parsed), wanted))
+            assert kept == tuple(reports(View(recording.facts), wanted))
+
+
+def test_only_guests_that_might_use_kvm_have_a_note_that_nobody_knows_who_runs_them() -> None:
+    conf, users = question("read", "/etc/libvirt/qemu.conf"), ("", "libvirt-qemu", "qemu")
+    nobody: Mapping[Question, Answer] = {question("access", "/dev/kvm", "rw", user): Refusal("error", "no user") for user in users}
+    foreign: Answer = b'{"return": {"arch": "avr"}}'
+    for recording in recordings():
+        asked = {one: foreign for one in recording.facts if one.args[2:] == ("query-target",)}
+        for changed, noted in (({}, True), (asked, False)):
+            told = recording.described({conf: Refusal("denied"), **nobody, **changed})
+            assert {any("qemu.conf may not be read" in note for note in one.notes) for one in told} == {noted}
 
 
 # ---- a later QEMU ------------------------------------------------------------------------------------------------------------

@@ -199,6 +199,16 @@ def test_a_libvirt_that_lets_nobody_ask_is_refused_in_its_own_words(virsh: Calla
         driver().probe(host())
 
 
+def test_an_emulator_that_libvirt_may_not_execute_costs_its_own_guests_only(virsh: Callable[[str], None], folder: Path) -> None:
+    words = "QEMU binary /opt/broken is not executable: Permission denied"
+    (folder / "capabilities.xml").write_text(CAPABILITIES.replace("<machine", "<machine>pc</machine><machine", 1))
+    virsh(f'case "$*" in *machine=pc*) {SAYING.replace("WORDS", words)} ;; esac\n{ANSWERING}')
+    libvirt = Libvirt(Wanted((URI,), machines=("q35", "pc")))
+    told = {one.identity.machine: one for one in libvirt.describe(libvirt.probe(host()))}
+    assert [told[machine].guest.supported for machine in ("q35", "pc")] == [True, None]
+    assert words in told["pc"].notes[0]
+
+
 def test_a_libvirt_that_is_not_there_is_refused_in_its_own_words(bindings: Callable[[str], None]) -> None:
     bindings("raise libvirtError('Failed to connect socket to /run/libvirt: No such file or directory')")
     with pytest.raises(ProbeRefused, match=r"qemu\+ssh://there/system: .*No such file or directory"):
