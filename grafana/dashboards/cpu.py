@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from grafana.dashboards.columns import LACKING, group, host, links
+from grafana.dashboards.columns import LACKING, group, host
 from grafana.dashboards.frame import CPU, Options, framed, one
-from grafana.dashboards.look import HAS, RED, Column, Grid, Told, course, lines, listing, matrix, named, number
+from grafana.dashboards.look import RED, Column, Grid, Told, course, lines, listing, matrix, named, number
 from grafana.dashboards.promql import HARDWARE, PLACE, Scope
 from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
 
+SHOWN = 500
 NOBODY = "No host is scraped in this job and group"
 MODEL = 'model="$model"'
 CHOSEN = f"{HARDWARE},{MODEL}"
@@ -27,7 +28,7 @@ def cpu(options: Options) -> dashboard.Dashboard:
     made = made.with_panel(_everywhere(scope)).with_panel(_models(scope)).with_panel(_silent(scope, options))
     made = made.with_row(dashboard.Row("The model $model")).with_panel(_blocking(scope, options)).with_panel(_in_time(scope))
     made = made.with_row(dashboard.Row("Baselines")).with_panel(_baselines(scope, options))
-    return made.with_panel(_features(scope, options))
+    return made.with_panel(_features(scope, options)).with_panel(_lacked(scope, options))
 
 
 def _usable(scope: Scope, *labels: str) -> str:
@@ -161,11 +162,33 @@ def _baselines(scope: Scope, options: Options) -> table.Panel:
 
 def _features(scope: Scope, options: Options) -> table.Panel:
     told = Told(
-        "CPU features in which hosts differ",
-        "Features of the processor that matter to security and migration, and that some selected hosts offer and others do not.",
+        "CPU features of each group",
+        "The share of a group's hosts that offer a feature which matters to security or migration. Features that all selected "
+        "hosts offer, or none, are left out.",
         "All selected hosts offer the same",
-        height=10,
+        height=8,
     )
-    features = scope.native("domcaps_cpu_host_feature", HARDWARE)
-    expr = f"max by (instance, feature) ({features}) and on (feature) (0 < avg by (feature) ({features}) < 1)"
-    return matrix(told, expr, Grid("instance", "Host", "feature", links=links(options)), HAS)
+    lacking = f"count by ({options.group}, feature) ({_lacking(scope)})"
+    hosts = f"count by ({options.group}) ({scope.of('domcaps:cpu_models')})"
+    share = f"1 - {lacking} / on ({options.group}) group_left () {hosts}"
+    grid = Grid("grouped", "Group", "feature", unknown="✓ all")
+    shown = f'label_replace(label_replace({share}, "grouped", "(none)", "", ""), "grouped", "$1", "{options.group}", "(.+)")'
+    return matrix(told, shown, grid, ALL, "percentunit")
+
+
+def _lacking(scope: Scope) -> str:
+    """A series for each host and each feature that it lacks and another selected host offers."""
+    lacking = scope.of("domcaps:cpu_feature_lacking")
+    everybody = f"on () group_left () count({scope.of('domcaps:cpu_models')})"
+    return f"({lacking} and on (feature) (count by (feature) ({lacking}) < {everybody}))"
+
+
+def _lacked(scope: Scope, options: Options) -> table.Panel:
+    told = Told(
+        "Hosts that lack a CPU feature which others offer",
+        f"Features that matter to security or migration, at most {SHOWN} rows.",
+        "All selected hosts offer the same",
+        height=8,
+    )
+    expr = f"topk({SHOWN}, {_lacking(scope)})"
+    return listing(told, expr, (host(options), group(options), Column("feature", "Feature it lacks")), "Host")

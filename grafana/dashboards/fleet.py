@@ -70,7 +70,7 @@ def _hosts(scope: Scope, options: Options) -> table.Panel:
     )
     answers = {"Answers": YES_NO}
     grid = Grid("instance", "Host", "capability", {"up": "Answers", **NAMES}, links(options), words=answers)
-    return matrix(told, states(scope, "instance, capability", f" or {up}"), grid, STATES)
+    return matrix(told, states(scope, "", f" or {up}"), grid, STATES)
 
 
 # ---- what was lost -----------------------------------------------------------------------------------------------------------

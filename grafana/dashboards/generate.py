@@ -8,18 +8,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from grafana.alerts.rules import Recording
 from grafana.dashboards.cpu import cpu
 from grafana.dashboards.drift import drift
 from grafana.dashboards.fleet import fleet
 from grafana.dashboards.frame import Options
 from grafana.dashboards.health import health
 from grafana.dashboards.host import host
-from grafana.dashboards.rules import recordings
+from grafana.dashboards.rules import recordings, seldom
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 HERE = Path(__file__).parent
@@ -49,11 +50,15 @@ _HEAD = "# Made by `python -m grafana.dashboards.generate`; change grafana/dashb
 
 
 def _rules(options: Options) -> str:
-    rules = [
-        {"record": one.name, "expr": one.expr, **({"labels": dict(one.labels)} if one.labels else {})}
-        for one in recordings(options.group)
+    groups = [
+        {"name": "domcaps-dashboards", "rules": _recorded(recordings(options.group))},
+        {"name": "domcaps-dashboards-cpu", "interval": "4m", "rules": _recorded(seldom(options.group))},
     ]
-    return _HEAD + yaml.safe_dump({"groups": [{"name": "domcaps-dashboards", "rules": rules}]}, sort_keys=False, width=1_000_000)
+    return _HEAD + yaml.safe_dump({"groups": groups}, sort_keys=False, width=1_000_000)
+
+
+def _recorded(rules: Iterable[Recording]) -> list[dict[str, object]]:
+    return [{"record": one.name, "expr": one.expr, **({"labels": dict(one.labels)} if one.labels else {})} for one in rules]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -74,13 +74,13 @@ def _problems(scope: Scope, options: Options) -> table.Panel:
 
 def _failures(scope: Scope) -> table.Panel:
     told = Told(
-        "Failed probes in this time",
-        "How many probes failed, by driver and reason, over all hosts, within the time that is shown.",
+        "Failed probes in the last hour",
+        "How many probes failed, by driver and reason, over all hosts.",
         "No probe failed",
         6,
         8,
     )
-    failures = f"increase({scope.of('domcaps_probe_failures_total')}[$__range])"
+    failures = f"increase({scope.of('domcaps_probe_failures_total')}[1h])"
     columns = (Column("driver", "Driver"), Column("reason", "Reason"), Column("Value", "Probes", "short", 90))
     return listing(told, f"round(sum by (driver, reason) ({failures})) > 0", columns, "Probes", desc=True)
 

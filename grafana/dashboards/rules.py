@@ -16,12 +16,18 @@ def recordings(group: str) -> Iterator[Recording]:
         yield Recording("domcaps:capability", _had(capability, group), named)
         lost = f"count by ({PLACE}, {group}) (domcaps:lost{{{capability.lost or capability.labels}}})"
         yield Recording("domcaps:capability_lost", lost, named)
+    yield Recording("domcaps:odd", _odd(group))
+
+
+def seldom(group: str) -> Iterator[Recording]:
+    """What is read from most of a host's series, and changes seldom: every few minutes will do."""
     custom = 'element="cpu",enum="mode",value="custom"'
     told = EVERYWHERE.native("domcaps_supported", f"{HARDWARE},{custom}", "== 1")
     yield Recording("domcaps:cpu_models", f"count by ({PLACE}, {group}) {told}")
     usable = EVERYWHERE.native("domcaps_cpu_model_usable", HARDWARE, "== 1")
     yield Recording("domcaps:cpu_model_usable", f"count by ({PLACE}, {group}, model) {usable}")
-    yield Recording("domcaps:odd", _odd(group))
+    lacking = EVERYWHERE.native("domcaps_cpu_host_feature", HARDWARE, "== 0")
+    yield Recording("domcaps:cpu_feature_lacking", f"count by ({PLACE}, {group}, feature) {lacking}")
 
 
 def _had(capability: Capability, group: str) -> str:

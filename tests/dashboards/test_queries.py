@@ -252,7 +252,7 @@ def test_exporters_with_problems_are_named_with_what_is_wrong(watched: Watched) 
         ("c-7", "cannot be scraped"),
         ("c-0", "probe fails"),
     }
-    reasons = {one.labels["reason"] for one in shown(watched, "Exporter health", "Failed probes in this time")}
+    reasons = {one.labels["reason"] for one in shown(watched, "Exporter health", "Failed probes in the last hour")}
     assert reasons == {"timeout", "refused"}
     assert number(watched, "Exporter health", "Recording rules") == 1
 

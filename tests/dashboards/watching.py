@@ -102,7 +102,10 @@ def _seen(watched: Watched) -> int:
 
 def _configure(folder: Path, fleet_at: str, real: Serving, every: int) -> None:
     """In a hurry: every few seconds, and losses make a wave as soon as there are enough of them."""
-    texts = [path.read_text().replace(f"> {OLD_ENOUGH}", "> 1").replace("for: 3m", "for: 2s") for path in RULES]
+    texts = [
+        path.read_text().replace(f"> {OLD_ENOUGH}", "> 1").replace("for: 3m", "for: 2s").replace("interval: 4m", "interval: 1s")
+        for path in RULES
+    ]
     names = [folder / path.name for path in RULES]
     for name, text in zip(names, texts, strict=True):
         name.write_text(text)
