@@ -350,6 +350,23 @@ def test_a_libvirt_that_promises_what_guests_cannot_have_is_told(promtool: Promt
     promtool.expects(fleet(*events, hosts=2, world=World("7.2")), {BEGIN: SILENCE, BEGIN + 15 * MINUTE: stale})
 
 
+def test_what_one_of_two_emulators_has_does_not_make_libvirt_stale(promtool: Promtool) -> None:
+    def with_libvirt(host: Any) -> None:
+        host.libvirt = World("7.2")
+
+    events = Event(0, "host-0", with_libvirt), *rollout(1, MINUTE)
+    series = history(fleet(*events, hosts=1, world=World("7.2")), HOUR, read_by(RULES))
+    ours = {one: values for one, values in series.items() if ("driver", "qemu") in one[1]}
+    second = {elsewhere(one): values for one, values in ours.items() if one[0] == "domcaps_guest_supported"}
+    promtool.expects_of(series, {HOUR: [("DomcapsLibvirtStale", "host-0"), ("DomcapsCapabilityLost", "host-0")]})
+    promtool.expects_of({**series, **second}, {HOUR: [("DomcapsCapabilityLost", "host-0")]})
+
+
+def elsewhere(series: Series) -> Series:
+    """The same of another emulator."""
+    return series[0], tuple({**dict(series[1]), "emulator": "/opt/qemu"}.items())
+
+
 def test_what_libvirt_never_looks_at_does_not_make_it_stale(promtool: Promtool) -> None:
     def with_libvirt(host: Any) -> None:
         host.libvirt = host.world

@@ -140,9 +140,10 @@ def _row(name: str, value: float, digits: int = 0, more: str = "") -> None:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What scraping alone costs a fleet of so many hosts: series, cores, megabytes, and bytes of the write-ahead log a sample."""
+    """What scraping alone costs: of how many hosts, how many are up, series, cores, megabytes, bytes of the log a sample."""
 
     hosts: int
+    up: float
     series: float
     cores: float
     memory: float
@@ -153,14 +154,14 @@ def curve(said: argparse.Namespace) -> None:
     """Without rules, from when every host was scraped: the first scrapes, which make the series, are not counted."""
     points = [_point(hosts, said) for hosts in said.curve]
     _say(f"\ncurve: scraping alone, every {said.interval:g} s; {said.scrapes} scrapes after the first")
-    _say(f"{'hosts':>7} {'series':>10} {'cores':>7} {'MB at its highest':>18} {'bytes of WAL a sample':>22}")
+    _say(f"{'hosts':>7} {'up':>7} {'series':>10} {'cores':>7} {'MB at its highest':>18} {'bytes of WAL a sample':>22}")
     for one in points:
-        _say(f"{one.hosts:>7,} {one.series:>10,.0f} {one.cores:>7.3f} {one.memory:>18,.0f} {one.log:>22.2f}")
+        _say(f"{one.hosts:>7,} {one.up:>7,.0f} {one.series:>10,.0f} {one.cores:>7.3f} {one.memory:>18,.0f} {one.log:>22.2f}")
     if len(points) > 1:
         _say("extrapolated in a straight line from the last two points, not measured:")
         for hosts in (10_000, 100_000):
             _say(
-                f"{hosts:>7,} {_beyond(points, hosts, 'series'):>10,.0f} {_beyond(points, hosts, 'cores'):>7.3f} "
+                f"{hosts:>7,} {'':>7} {_beyond(points, hosts, 'series'):>10,.0f} {_beyond(points, hosts, 'cores'):>7.3f} "
                 f"{_beyond(points, hosts, 'memory'):>18,.0f}"
             )
 
@@ -178,13 +179,14 @@ def _point(hosts: int, said: argparse.Namespace) -> Point:
         count = store.own("prometheus_tsdb_head_samples_appended_total") - appended
         log = (size(store.data) - written) / max(count, 1)
         series = store.own("prometheus_tsdb_head_series")
-        return Point(hosts, series, (store.cpu() - used) / seconds, store.memory("VmHWM"), log)
+        up = store.number("count(up == 1)")
+        return Point(hosts, up, series, (store.cpu() - used) / seconds, store.memory("VmHWM"), log)
 
 
 def _await(store: Store, hosts: int, seconds: float) -> None:
-    """Until all hosts are scraped."""
+    """Until the hosts are scraped, but for one in fifty at most: on a busy machine some are late."""
     until = time.monotonic() + seconds
-    while (up := store.number("count(up == 1)")) != hosts:
+    while not (up := store.number("count(up == 1)")) >= 0.98 * hosts:
         if time.monotonic() > until:
             raise RuntimeError(f"of {hosts} hosts {up:.0f} could be scraped in {seconds:.0f} s")
         time.sleep(2)
