@@ -91,7 +91,9 @@ def test_the_labels_in_the_readmes_table_are_those_that_are_served() -> None:
     rows = re.findall(r"^\| `(domcaps_[a-z_]+)` \|([^|]*)\|", README, re.MULTILINE)
     documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
     identity = {"driver", "emulator", "arch", "machine", "virttype"}
-    assert documented == {family.name: set(family.samples[0].labels) - identity for family in told(Options(blockers=True))}
+    assert documented == {
+        family.name: set(family.samples[0].labels) - identity for family in told(Options(blockers=True, model_details=True))
+    }
 
 
 def test_the_flags_that_the_readme_names_are_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ LIMIT = 1 << 20
 TOP = ("drivers", "metrics", "targets")
 """The keys that the file may have."""
 
-SWITCHES = ("blockers", "model_versions")
+SWITCHES = ("blockers", "model_details", "model_versions")
 METRICS = (*SWITCHES, "without")
 """The keys of the section `metrics`: `metrics.Options`."""
 
@@ -115,7 +115,8 @@ def _options(file: Path, section: Mapping[str, object]) -> Options:
         if key in SWITCHES and not isinstance(value, bool):
             raise ConfigError(file, f"metrics.{key}: found {_shown(value)}, expected true or false")
     without = _left_out(file, section.get("without", []))
-    return Options(section.get("blockers") is True, section.get("model_versions") is True, without)
+    blockers, details, versions = (section.get(switch) is True for switch in SWITCHES)
+    return Options(blockers, versions, without, details)
 
 
 def _left_out(file: Path, found: object) -> frozenset[str]:

@@ -40,11 +40,27 @@ _IDENTITY = (*_EMULATOR, "virttype")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is shown on request: blockers' names, and `-vN` models that are another name of a listed one; which families are not."""
+    """What is shown on request, and which families are not.
+
+    Attributes:
+        model_details: of each CPU model, whose it is, what else it is called, whether it is deprecated, and how many features block
+            it: three series for each of a hundred models, not one.
+        model_versions: also the `-vN` models that are another name of a listed one, and which are.
+        blockers: how many features block a model, and which.
+    """
 
     blockers: bool = False
     model_versions: bool = False
     without: frozenset[str] = frozenset()
+    model_details: bool = False
+
+    @property
+    def infos(self) -> bool:
+        return self.model_details or self.model_versions
+
+    @property
+    def counts(self) -> bool:
+        return self.model_details or self.blockers
 
 
 class _Family(NamedTuple):
@@ -251,10 +267,11 @@ def _cpu_models(report: Report, options: Options) -> Iterator[Sample]:
 def _cpu_model(model: CpuModel, options: Options) -> Iterator[Sample]:
     """A model that is not usable though nothing is named that blocks it has no number of blockers: nobody knows it."""
     about = (model.name, model.vendor or "", model.canonical or "", model.deprecated or "no")
-    yield Sample("domcaps_cpu_model_info", about, 1)
+    if options.infos:
+        yield Sample("domcaps_cpu_model_info", about, 1)
     if model.usable in ("yes", "no"):
         yield Sample("domcaps_cpu_model_usable", (model.name,), model.usable == "yes")
-    if model.blockers or model.usable == "yes":
+    if options.counts and (model.blockers or model.usable == "yes"):
         yield Sample("domcaps_cpu_model_blockers", (model.name,), len(set(model.blockers)))
     if options.blockers:
         for feature in dict.fromkeys(model.blockers):

@@ -69,7 +69,9 @@ def test_a_file_that_says_nothing_sets_nothing(file: Path, text: str) -> None:
         pytest.param("drivers:\n  qemu:\n    1: x\n", "drivers.qemu: found the key 1, expected a word", id="number for a key"),
         pytest.param("drivers:\n  on: {}\n", "drivers: found the key True, expected a word", id="YAML's idea of a boolean"),
         pytest.param(
-            "metrics: {loud: true}\n", "metrics.loud: no such key; allowed: blockers, model_versions, without", id="unknown switch"
+            "metrics: {loud: true}\n",
+            "metrics.loud: no such key; allowed: blockers, model_details, model_versions, without",
+            id="unknown switch",
         ),
         pytest.param(
             "metrics: {without: domcaps_supported}\n",

@@ -28,6 +28,7 @@ from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.exposition import TEXT_0, Part
 from domcaps_exporter.ledger import Ledger
+from domcaps_exporter.metrics import Options
 from domcaps_exporter.model import Outcome
 from domcaps_exporter.process import Process
 
@@ -81,6 +82,7 @@ def crowd(hosts: int, lacking: float = 0.04, seed: int = 1) -> Crowd:
 def body(kind: Kind) -> Part:
     """What the documents say, and what was lost."""
     host = Host("", kind.world)
+    host.options = Options()
     host.documents(BEGIN)
     if kind.thing:
         host.world = host.world.without(kind.thing)

@@ -38,8 +38,8 @@ class Host:
     """One host. Tests change its attributes from scrape to scrape.
 
     `up`: it can be scraped; `failure`: the reason why its probe fails; `libvirt`: the world that its libvirt answers for;
-    `version`: that of the exporter; `knows_all`: the exporter is no earlier one, which knew less; `is_strict`: it is a later one,
-    which says no to `STRICT`.
+    `version`: that of the exporter; `options`: what its configuration asks for (the dashboards show CPU models' details);
+    `knows_all`: the exporter is no earlier one, which knew less; `is_strict`: it is a later one, which says no to `STRICT`.
     """
 
     def __init__(self, name: str, world: World) -> None:
@@ -47,6 +47,7 @@ class Host:
         self.up, self.failure = True, ""
         self.libvirt: World | None = None
         self.version, self.knows_all, self.is_strict = "1.0.0", True, False
+        self.options = Options(model_details=True)
         self._memory: dict[str, Past] = {}
         self._folded: dict[str, _Folded] = {}
         self._ledger = self._started()
@@ -103,7 +104,7 @@ class Host:
         past, folded = self._memory.get(outcome.driver, Past()), self._folded.get(outcome.driver)
         if folded is None or folded.reports is not outcome.reports or folded.past is not past:
             past = self._remembered(past, outcome)
-            samples = _told(outcome, past)
+            samples = _told(outcome, past, self.options)
             folded = _Folded(outcome.reports, past, len(samples), tuple(families(samples)))
             self._memory[outcome.driver], self._folded[outcome.driver] = past, folded
         self._ledger.note(outcome, folded.series)
@@ -155,9 +156,9 @@ def merged(found: Iterable[Metric]) -> tuple[Metric, ...]:
     return tuple(merged.values())
 
 
-def _told(outcome: Outcome, past: Past) -> tuple[Sample, ...]:
+def _told(outcome: Outcome, past: Past, options: Options) -> tuple[Sample, ...]:
     missed = tuple(lost(outcome.driver, past))
     if outcome.failure is not None:
         return missed
-    shown = exposed(outcome, _LIMIT, Options())
-    return (*completed(shown, recalled(outcome, past, Options()), _LIMIT).samples, *missed)
+    shown = exposed(outcome, _LIMIT, options)
+    return (*completed(shown, recalled(outcome, past, options), _LIMIT).samples, *missed)
