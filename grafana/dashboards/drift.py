@@ -54,8 +54,9 @@ def _counts(scope: Scope, options: Options) -> Iterator[stat.Panel]:
     kinds = f"count by ({_alike(options)}) ({_sizes(seen, options)}) > 1"
     mixed = Told("Groups that differ within", "Groups in which there are several fingerprints for the same versions.", NO_GROUPS)
     yield number(mixed, f"count(count by ({options.group}) ({kinds})) or {none}", bad=ORANGE)
-    versions = f"count by ({options.group}) (count by ({options.group}, driver, version) ({seen})) > 1"
     named = f'{options.group}!=""'
+    documents = scope.of("domcaps_document_info", NATIVE, named)
+    versions = f"count by ({options.group}) (count by ({options.group}, driver, version) ({documents})) > 1"
     alone = f"count({scope.of('up')} unless on ({PLACE}) {scope.of('up', named)}) or {none}"
     yield number(
         Told("Without a group", "Hosts whose targets have no label of a group: they are compared with nobody.", NO_GROUPS), alone

@@ -9,7 +9,7 @@ from grafana.dashboards.capabilities import CAPABILITIES
 from grafana.dashboards.columns import LACKS, THING, group, host, links
 from grafana.dashboards.frame import DRIFT, FLEET, HEALTH, Options, address, framed
 from grafana.dashboards.look import RED, STATES, YES_NO, Column, Grid, Told, bars, course, lines, listing, matrix, named, number
-from grafana.dashboards.promql import IDENTITY, PLACE, VALUE, Scope, states
+from grafana.dashboards.promql import IDENTITY, PLACE, VALUE, Scope
 from grafana_foundation_sdk.builders import bargauge, dashboard, stat, table, timeseries
 
 SHOWN = 500
@@ -70,7 +70,7 @@ def _hosts(scope: Scope, options: Options) -> table.Panel:
     )
     answers = {"Answers": YES_NO}
     grid = Grid("instance", "Host", "capability", {"up": "Answers", **NAMES}, links(options), words=answers)
-    return matrix(told, states(scope, "", f" or {up}"), grid, STATES)
+    return matrix(told, f"{scope.of('domcaps:capability')} or {up}", grid, STATES)
 
 
 # ---- what was lost -----------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def _alerts(options: Options) -> table.Panel:
 
 def _coverage(scope: Scope) -> bargauge.Panel:
     told = Told("Coverage", "The share of hosts, among those that know, on which a guest can have it.", NOBODY, 8, 12)
-    expr = f"sort_desc(avg by (capability) ({scope.of('domcaps:capability')}))"
+    expr = f"sort_desc(avg by (capability) ({scope.of('domcaps:capability')} > bool 0))"
     return bars(told, expr, "{{capability}}", "percentunit", NAMES)
 
 

@@ -8,7 +8,7 @@ from grafana.dashboards.capabilities import CAPABILITIES
 from grafana.dashboards.columns import GUEST, LACKING, LACKS, THING
 from grafana.dashboards.frame import HOST, Options, framed
 from grafana.dashboards.look import HAS, RED, STATES, YES_NO, Column, Told, fact, listing, number, timeline, verdict
-from grafana.dashboards.promql import HARDWARE, IDENTITY, PLACE, VALUE, Scope, states
+from grafana.dashboards.promql import HARDWARE, IDENTITY, PLACE, VALUE, Scope
 from grafana_foundation_sdk.builders import dashboard, stat, statetimeline, table
 
 NAMES = {one.name: one.label for one in CAPABILITIES}
@@ -63,7 +63,7 @@ def _in_time(scope: Scope) -> statetimeline.Panel:
         "Nothing is known of this host in this time",
         height=13,
     )
-    return timeline(told, states(scope, "capability"), "{{capability}}", NAMES, STATES)
+    return timeline(told, f"max by (capability) ({scope.of('domcaps:capability')})", "{{capability}}", NAMES, STATES)
 
 
 def _losses(scope: Scope) -> table.Panel:

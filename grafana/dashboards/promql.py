@@ -45,16 +45,5 @@ def chosen(group: str, host: str = 'instance=~"$instance"') -> Scope:
     return Scope(('job=~"$job"', f'{group}=~"$group"', host))
 
 
-def states(scope: Scope, by: str, further: str = "") -> str:
-    """What is to be said of each capability: 1 a guest can have it, -1 it was lost, 0 it cannot otherwise.
-
-    `by`: labels to put series together by, none where each is one; `further`: `or` and what else is said, 0 or 1.
-    """
-    had, lost = scope.of("domcaps:capability"), scope.of("domcaps:capability_lost")
-    if not by:
-        return f"{had} == 1{further}\nor -1 * ({lost} > bool 0)\nor {had}"
-    return f"max by ({by}) ({had} == 1{further})\nor -1 * min by ({by}) ({lost} > bool 0)\nor max by ({by}) ({had})"
-
-
 SINGLE = 'instance="$instance"'
 """Of one host, where no pattern is chosen."""

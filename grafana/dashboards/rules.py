@@ -12,10 +12,7 @@ from grafana.dashboards.promql import EVERYWHERE, HARDWARE, PLACE
 def recordings(group: str) -> Iterator[Recording]:
     """In the order in which they must be evaluated; `group` is the label of hosts that ought to be alike."""
     for capability in CAPABILITIES:
-        named = {"capability": capability.name}
-        yield Recording("domcaps:capability", _had(capability, group), named)
-        lost = f"count by ({PLACE}, {group}) (domcaps:lost{{{capability.lost or capability.labels}}})"
-        yield Recording("domcaps:capability_lost", lost, named)
+        yield Recording("domcaps:capability", _state(capability, group), {"capability": capability.name})
     yield Recording("domcaps:odd", _odd(group))
 
 
@@ -30,9 +27,11 @@ def seldom(group: str) -> Iterator[Recording]:
     yield Recording("domcaps:cpu_feature_lacking", f"count by ({PLACE}, {group}, feature) {lacking}")
 
 
-def _had(capability: Capability, group: str) -> str:
-    """1 or 0 for each host that knows."""
-    return f"max by ({PLACE}, {group}) {EVERYWHERE.native(capability.metric, capability.labels)}"
+def _state(capability: Capability, group: str) -> str:
+    """For each host that knows: 1 a guest can have it, -1 it was lost, 0 none can otherwise."""
+    by, had = f"by ({PLACE}, {group})", EVERYWHERE.native(capability.metric, capability.labels)
+    lost = f"domcaps:lost{{{capability.lost or capability.labels}}}"
+    return f"max {by} {had} == 1 or -1 * (count {by} ({lost}) > bool 0) or max {by} {had}"
 
 
 def _odd(group: str) -> str:
