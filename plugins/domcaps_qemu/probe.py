@@ -314,7 +314,7 @@ def _crowd() -> int:
 
 def _by_process(questions: Iterable[Question]) -> dict[tuple[str, str], list[Question]]:
     """The questions by the process that answers them. What depends on the emulator's files only is asked of the first process, but
-    for the schema, which takes longest to tell: a second process, where there is one, has more time for it.
+    for the schema, which takes longest to tell: a second process, where there is one, has more time for it, and is started first.
     """
     wanted = sorted(questions)
     second = {one.args[0] for one in wanted if one.args[1] == EMULATED}
@@ -328,7 +328,7 @@ def _by_process(questions: Iterable[Question]) -> dict[tuple[str, str], list[Que
         types = question("qmp", emulator, BINARY, "qom-list-types")
         if question("qmp", emulator, BINARY, "query-command-line-options") in asked:
             asked[:] = [types, *(one for one in asked if one != types)]
-    return processes
+    return {key: processes[key] for key in sorted(processes, key=lambda key: (key[0], key[1] != EMULATED))}
 
 
 def argv(emulator: str, accelerator: str, monitor: int) -> tuple[str, ...]:
