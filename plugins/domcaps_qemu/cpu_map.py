@@ -142,6 +142,17 @@ class CpuMap:
     def _spelling(self) -> tuple[tuple[str, int], ...]:
         return tuple((name, feature.bits) for name, feature in self.features.items() if feature.bits)
 
+    def fewest(self, bits: int) -> int:
+        """How many features it takes at least to spell these bits: a bit that is a feature by itself is spelt by one or another."""
+        alone, widest = self._alone
+        return -(-(bits & alone).bit_count() // widest)
+
+    @cached_property
+    def _alone(self) -> tuple[int, int]:
+        """The bits that are features by themselves, and how many bits the widest feature has."""
+        widths = [own.bit_count() for _, own in self._spelling]
+        return sum({own for _, own in self._spelling if own.bit_count() == 1}), max(widths, default=1)
+
     def is_msr(self, name: str) -> bool:
         """Is this feature told by a model-specific register?"""
         feature = self.features.get(name)

@@ -156,16 +156,22 @@ def _without_broken_tsx(processor: Processor, cpu_map: CpuMap) -> Processor:
 def _nearest(processor: Processor, offered: Mapping[str, Definition], cpu_map: CpuMap) -> _Candidate | None:
     """The newest models come last in the map and are looked at first; a later one must be better, not as good."""
     best: _Candidate | None = None
+    cost = (0, 0)
     for model in reversed(list(cpu_map.models.values())):
         if not model.guest or model.name not in offered or not _same(processor.vendor, model.vendor):
             continue
         meant = _meant(processor.chip, model) - _meant(processor.chip, best.model if best else None)
-        if best is not None and meant < 0:
+        if best is not None and (meant < 0 or (meant == 0 and _distance(processor, model, cpu_map) > cost[0])):
             continue
         candidate = _candidate(model, offered[model.name], processor, cpu_map)
-        if best is None or meant > 0 or candidate.cost() < best.cost():
-            best = candidate
+        if best is None or meant > 0 or candidate.cost() < cost:
+            best, cost = candidate, candidate.cost()
     return best
+
+
+def _distance(processor: Processor, model: MappedModel, cpu_map: CpuMap) -> int:
+    """What a model costs at least. Most are so far off that their features need not be spelt."""
+    return cpu_map.fewest(processor.bits & ~model.bits) + cpu_map.fewest(model.bits & ~processor.bits)
 
 
 def _same(vendor: str | None, other: str | None) -> bool:

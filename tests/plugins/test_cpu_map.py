@@ -104,6 +104,15 @@ def test_bits_are_spelled_in_the_maps_order_and_used_once(cpu_map: CpuMap) -> No
     assert cpu_map.spell(cpu_map.union(["two"])) == ["two"]
 
 
+def test_no_bits_are_spelled_with_fewer_features_than_it_takes_at_least(cpu_map: CpuMap) -> None:
+    named = [1 << bit for bit in range(cpu_map.union(cpu_map.features).bit_length()) if cpu_map.union(cpu_map.features) >> bit & 1]
+    unnamed = 1 << 31
+    for chosen in range(1 << len(named)):
+        bits = unnamed | sum(bit for place, bit in enumerate(named) if chosen >> place & 1)
+        assert cpu_map.fewest(bits) <= len(cpu_map.spell(bits))
+    assert cpu_map.fewest(sum(named)) > 0
+
+
 def test_a_feature_told_in_unknown_words_is_never_spelled(cpu_map: CpuMap) -> None:
     assert cpu_map.features["dreamt"].bits == 0
     assert cpu_map.spell(0) == []
