@@ -72,7 +72,7 @@ def _models(scope: Scope) -> table.Panel:
     told = Told(
         "CPU models by hosts",
         "On how many of the selected hosts each model is usable, on how many it is not, and the share of those that tell of it. "
-        "Models that are usable nowhere are left out.",
+        "Models that are usable nowhere are left out. Deprecation is told with `model_details: true`.",
         "No host tells of CPU models",
         11,
         12,
@@ -110,8 +110,8 @@ def _silent(scope: Scope, options: Options) -> table.Panel:
 def _blocking(scope: Scope, options: Options) -> table.Panel:
     told = Told(
         "Hosts that block it, and by which feature",
-        "Selected hosts on which the chosen model is not usable, and how many features they lack for it. The features are named "
-        "of models that were lost, and of all where the exporter's configuration has `blockers: true`.",
+        "Selected hosts on which the chosen model is not usable, and how many features they lack for it, where the exporter's "
+        "configuration has `model_details: true`. Features are named of models that were lost, and of all with `blockers: true`.",
         "No selected host blocks this model",
         14,
         11,
@@ -121,8 +121,9 @@ def _blocking(scope: Scope, options: Options) -> table.Panel:
     expr = (
         f"max by (instance, {options.group}, feature) (\n"
         f"  0 * {names} + {on} group_left () {lacking}\n"
+        f"  or 0 * {names} - 1 unless {on} {lacking}\n"
         f"  or {scope.native('domcaps_cpu_model_blockers', CHOSEN, '> 0')} unless {on} {names}\n"
-        f"  or {scope.native('domcaps_cpu_model_usable', CHOSEN, '== 0')} - 1 unless {on} {lacking} > 0\n"
+        f"  or {scope.native('domcaps_cpu_model_usable', CHOSEN, '== 0')} - 1 unless {on} ({lacking} > 0 or {names})\n"
         ")"
     )
     columns = (
