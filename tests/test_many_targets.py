@@ -56,7 +56,7 @@ def test_two_hundred_targets_are_asked_by_one_process_and_ten_that_hang_delay_no
     assert {one.status for one in done.asked} == {200}
     assert {one.kind for one in done.asked if one.answered} == {"host", "slow"}
     assert all(one.answered for one in done.asked if one.kind in ("host", "slow"))
-    assert percentile_of(done, "host", 95) < 3.5
+    assert percentile_of(done, "host", 95) < percentile_of(done, "hung", 0)
     assert done.peak.children <= 60
     assert done.peak.threads <= 100
     assert done.memory < 500

@@ -59,7 +59,9 @@ def exporting(folder: Path, names: Iterable[str], timeout: float = TIMEOUT) -> I
     (folder / "domcaps.yml").write_text(json.dumps({"targets": targets}))
     path = {"PATH": f"{folder}:{os.environ.get('PATH', os.defpath)}"}
     native = (f"--no-driver.{driver}" for driver in ("qemu", "xen", "bhyve"))
-    with serving(f"--config.file={folder / 'domcaps.yml'}", *native, env={**os.environ, **path}) as running:
+    # a busy machine may leave many under way: how long they take is asked here, not how many there may be
+    flags = (f"--config.file={folder / 'domcaps.yml'}", "--web.max-requests=0", *native)
+    with serving(*flags, env={**os.environ, **path}) as running:
         yield running
 
 
