@@ -203,7 +203,7 @@ def _targets(said: Flags, mustered: Mustered) -> dict[str, Target]:
         return muster(Settings({DRIVER: section}, said.libvirt_profile), points, load).drivers
 
     def service(driver: Driver, timeout: float) -> Service:
-        return _serviced(said, [_watch(driver, _paths(said), timeout)], ())
+        return _serviced(said, [_watch(driver, _paths(said), timeout, resident=False)], ())
 
     return targets(said.config_file, said.config.targets, drivers, service, said.probe_timeout)
 
@@ -212,14 +212,14 @@ def _paths(said: Flags) -> Paths:
     return Paths(said.path_rootfs, said.path_procfs, said.path_sysfs)
 
 
-def _watch(driver: Driver, paths: Paths, timeout: float, progress: Progress | None = None) -> Watch:
+def _watch(driver: Driver, paths: Paths, timeout: float, progress: Progress | None = None, *, resident: bool = True) -> Watch:
     store = Store()
 
     def host(deadline: float) -> Host:
         real = RealHost(deadline, paths, store)
         return real if progress is None else Told(real, progress)
 
-    return Watch(driver, host, timeout)
+    return Watch(driver, host, timeout, resident=resident)
 
 
 def _once(said: Flags, mustered: Mustered, chronicle: Chronicle | None = None) -> tuple[Service, Sequence[Outcome]]:

@@ -43,12 +43,19 @@ class Watch:
     """Asks one driver, at most one probe at a time, however often it is asked itself.
 
     `host(deadline)` makes the port for one probe; `timeout` is how long a probe may take, in seconds; `clock` is monotonic.
+    `resident`: its thread waits from one probe to the next, for to start one takes long; hundreds that wait would be too many.
     """
 
     def __init__(
-        self, driver: Driver, host: Callable[[float], Host], timeout: float, clock: Callable[[], float] = time.monotonic
+        self,
+        driver: Driver,
+        host: Callable[[float], Host],
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        resident: bool = True,
     ) -> None:
-        self.driver = driver
+        self.driver, self._resident = driver, resident
         self._host, self._timeout, self._clock = host, timeout, clock
         self._lock = threading.Lock()
         self._flight: _Flight | None = None
@@ -101,12 +108,16 @@ class Watch:
                 landing.set_result(outcome)
             return
         self._flights.put(partial(self._fly, flight))
+        if not self._resident:
+            self._flights.put(None)
+            self._thread = None
 
     def _started(self) -> threading.Thread:
-        """A thread that waits for the next probe, for to start one takes long; it ends with its watch."""
+        """A thread that waits for the next probe, and ends with its watch."""
         thread = threading.Thread(target=_fly_all, args=(self._flights,), name=f"probe-{self.driver.name}", daemon=True)
         thread.start()
-        weakref.finalize(self, self._flights.put, None)
+        if self._resident:
+            weakref.finalize(self, self._flights.put, None)
         return thread
 
     def _fly(self, first: _Flight) -> None:

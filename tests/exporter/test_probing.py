@@ -164,6 +164,19 @@ def test_one_thread_flies_all_probes_and_ends_with_its_watch() -> None:
     assert not flown[0].is_alive()
 
 
+def test_a_watch_that_is_not_resident_leaves_no_thread_waiting() -> None:
+    gate = Gate()
+    watched = Watch(Driver("acme", gate.probe, lambda _: [report()]), port, 30, resident=False)
+    for _ in range(3):
+        landing = watched.join()
+        gate.started.acquire()
+        (flying,) = [one for one in threading.enumerate() if one.ident in gate.threads and one.is_alive()]
+        gate.open.release()
+        assert landing.result(10).failure is None
+        flying.join(10)
+        assert not flying.is_alive()
+
+
 def test_nobody_can_cancel_what_others_wait_for() -> None:
     gate = Gate()
     watched = watch(gate.probe)
