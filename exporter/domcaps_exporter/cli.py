@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -185,7 +186,8 @@ def _service(said: Flags, mustered: Mustered, progress: Progress | None = None, 
 
 
 def _serviced(said: Flags, watches: Iterable[Watch], plugins: Iterable[Plugin], chronicle: Chronicle | None = None) -> Service:
-    return Service(watches, plugins, series_limit=said.series_limit, options=said.config.metrics, chronicle=chronicle)
+    host = "" if said.replay else platform.node()
+    return Service(watches, plugins, series_limit=said.series_limit, options=said.config.metrics, chronicle=chronicle, host=host)
 
 
 def _chronicle(said: Flags, mustered: Mustered) -> Chronicle:

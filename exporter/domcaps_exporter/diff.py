@@ -231,7 +231,7 @@ def _told(difference: Difference) -> Iterator[str]:
     values = f": {_value(difference.before)} -> {_value(difference.after)}"
     yield f"{_MARKS[difference.kind]} {where}{values if difference.kind in ('changed', 'unclear') else ''}"
     for reason in difference.reasons:
-        shown = _printable(sentence(reason))
+        shown = f"{'before: ' if difference.kind == 'gained' else ''}{_printable(sentence(reason))}"
         yield from wrap(shown, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
 
 

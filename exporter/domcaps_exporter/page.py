@@ -28,12 +28,20 @@ _MANY = 3
 
 
 def render(
-    outcomes: Sequence[Outcome], plugins: Iterable[Plugin], version: str, telemetry_path: str, changes: Sequence[Change] = ()
+    outcomes: Sequence[Outcome],
+    plugins: Iterable[Plugin],
+    version: str,
+    telemetry_path: str,
+    changes: Sequence[Change] = (),
+    host: str = "",
 ) -> str:
-    """The whole page; everything that came from elsewhere is escaped. `changes` are those since the exporter started."""
+    """The whole page; everything that came from elsewhere is escaped. `changes` are those since the exporter started.
+
+    `host`: its name, where it is known.
+    """
     panels = tuple(_panels(outcomes))
     parts = (
-        _head(telemetry_path),
+        _head(telemetry_path, host or "this host"),
         _alarm(outcomes),
         _overview(panels),
         _changes(changes),
@@ -51,12 +59,12 @@ def _panels(outcomes: Sequence[Outcome]) -> Iterator[Panel]:
         yield Panel(f"guest-{number}", driver, report, matrix(report), ids.get((driver, report.identity)))
 
 
-def _head(telemetry_path: str) -> str:
+def _head(telemetry_path: str, host: str) -> str:
     return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>What guests can have on this host</title>'
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>What guests can have on {text(host)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
         f'<style>{STYLE}</style></head>\n<body><a class="skip" href="#main">Skip to the content</a>\n'
-        "<header><h1>What guests can have on this host</h1>"
+        f"<header><h1>What guests can have on {text(host)}</h1>"
         f'<nav aria-label="Machine-readable"><ul><li>{link(telemetry_path, "Metrics")}</li>'
         f'<li>{link("/documents", "Documents (JSON)")}</li></ul></nav></header>\n<main id="main">\n'
     )

@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 
@@ -43,6 +43,9 @@ def told(url: str, seconds: float) -> Told:
     Raises:
         RemoteError: it does not answer in time, or not as an exporter.
     """
+    parts = urlsplit(url)
+    if "@" in url.removeprefix(f"{parts.scheme}://{parts.netloc}"):
+        raise RemoteError(f"{shown(url)}: a '/', '?' or '#' in the name or the password; expected %2F, %3F or %23 in its place")
     try:
         return asyncio.run(_told(url.rstrip("/"), seconds))
     except TimeoutError as error:
@@ -53,8 +56,8 @@ def told(url: str, seconds: float) -> Told:
 
 def shown(url: str) -> str:
     """The address as it may be printed: without name and password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 async def _told(url: str, seconds: float) -> Told:

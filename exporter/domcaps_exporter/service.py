@@ -80,10 +80,13 @@ class Service:
         series_limit: int = 10_000,
         options: Options | None = None,
         chronicle: Chronicle | None = None,
+        host: str = "",
     ) -> None:
         self._watches = {watch.driver.name: watch for watch in watches}
         self.plugins: Sequence[Plugin] = tuple(plugins)
         self.version = version("domcaps-exporter")
+        self.host = host
+        """Its name, where it is known."""
         self._limit = series_limit
         self._options = Options() if options is None else options
         self.chronicle = Chronicle(tuple(self._watches)) if chronicle is None else chronicle

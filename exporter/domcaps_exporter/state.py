@@ -20,6 +20,8 @@ from domcaps_exporter.selector import Selector, SelectorError, selector
 from domcaps_exporter.statefile import StateFile
 
 _NAME = "state.json"
+_OF_THE_SERVICE = Path("/var/lib/domcaps-exporter") / _NAME
+"""Where the systemd service of this project has it."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -55,9 +57,9 @@ def acknowledge(said: Flags, environ: Mapping[str, str], text: str | None) -> tu
         Damaged: that is none; it stays as it is.
         FileTrouble: it cannot be read or replaced.
     """
-    file = _file(said, environ)
+    file = _file(said, environ) or (StateFile(_OF_THE_SERVICE) if _OF_THE_SERVICE.is_file() else None)
     if file is None:
-        raise UsageError("forget: in which file? expected --state.file FILE")
+        raise UsageError(f"forget: in which file? expected --state.file FILE; there is no {_OF_THE_SERVICE}")
     chosen = _selector(text)
     try:
         return tuple(f"{_shown(loss)} lost {_when(loss)}" for loss in forget(file, chosen))

@@ -74,7 +74,8 @@ class _Site:
     async def page(self, request: web.Request) -> web.Response:
         outcomes = await self._service.scrape(_patience(request))
         service = self._service
-        text = page.render(outcomes, service.plugins, service.version, self._telemetry_path, service.chronicle.changes)
+        known = outcomes, service.plugins, service.version, self._telemetry_path, service.chronicle.changes
+        text = page.render(*known, host=service.host)
         return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": page.POLICY})
 
     async def documents(self, request: web.Request) -> web.Response:

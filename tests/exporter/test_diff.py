@@ -110,6 +110,12 @@ def test_what_a_guest_could_have_and_cannot_is_lost_with_the_reason() -> None:
     assert pair.differences == (Difference("lost", ("hostdev", "pciBackend", "vfio"), True, False, ("iommu-groups",)),)
 
 
+def test_what_was_lacking_of_what_is_gained_is_told_as_past() -> None:
+    before, after = proven(replace(REPORT, verdicts=(vfio(False),))), proven(REPORT)
+    shown = as_text(compared(Side("a", (before,), whole=True), Side("b", (after,), whole=True)))
+    assert "+ hostdev pciBackend vfio\n    before: the kernel shows no IOMMU groups" in shown
+
+
 def test_what_is_no_longer_listed_in_a_list_that_is_there_is_lost() -> None:
     fewer = replace(REPORT, document=document(video("vga")))
     assert found(proven(REPORT), proven(fewer)) == [("lost", "video modelType qxl")]

@@ -128,6 +128,11 @@ def test_changes_are_told_with_their_time_and_reason_the_latest_first() -> None:
     assert text.index("✓ gained") < text.index("✗ lost")
 
 
+def test_the_host_is_named_where_its_name_is_known() -> None:
+    assert "<h1>What guests can have on a&lt;b</h1>" in render((), (), "1.0", "/metrics", host="a<b")
+    assert "<h1>What guests can have on this host</h1>" in render((), (), "1.0", "/metrics")
+
+
 def test_a_host_without_any_guest_is_no_empty_page() -> None:
     assert "No driver has found a kind of guest here." in told(page(Outcome("xen", failure=Failure("absent", "no /dev/xen"))))
 

@@ -188,6 +188,13 @@ def test_an_exporter_that_speaks_slowly_is_given_up_in_time() -> None:
     assert time.monotonic() - before < 5
 
 
+@pytest.mark.parametrize("secret", ["a/b", "a?b", "a#b", "a/@b"])
+def test_a_password_that_breaks_the_address_is_not_printed(secret: str) -> None:
+    with pytest.raises(SideError, match=r"^http://127\.0\.0\.1:1: .* expected %2F, %3F or %23") as caught:
+        side(f"http://me:{secret}@127.0.0.1:1", nothing, 5)
+    assert secret not in str(caught.value)
+
+
 def test_a_closed_door_is_an_error_with_the_address_and_without_the_password() -> None:
     with pytest.raises(SideError, match=r"^http://127\.0\.0\.1:1/: ") as caught:
         side("http://me:secret@127.0.0.1:1/", nothing, 5)
