@@ -229,7 +229,9 @@ def _count(text: str) -> int:
 
 
 def _bound(text: str) -> int:
-    return 0 if text == "0" else _count(text)
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected a whole number, or 0 for any number")
+    return int(text)
 
 
 def _folder(text: str) -> str:

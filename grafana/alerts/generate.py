@@ -144,6 +144,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--datasource", default="prometheus", help="the uid of Grafana's Prometheus (%(default)s)")
     parser.add_argument("--directory", type=Path, default=HERE, help="where the files go (%(default)s)")
     said = parser.parse_args(argv)
+    if not said.directory.is_dir():
+        parser.error(f"argument --directory {said.directory}: there is no such folder")
     options = Options(said.job, said.group, said.many, said.runbooks)
     for name, text in files(options, said.datasource).items():
         (said.directory / name).write_text(text)
