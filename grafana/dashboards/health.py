@@ -120,8 +120,9 @@ def _silent(scope: Scope) -> timeseries.Panel:
 
 
 def _changes(scope: Scope) -> timeseries.Panel:
-    told = Told("Capabilities lost and gained", "Changes that the exporters noticed, over all hosts.", "None was noticed", 12, 8)
-    changes = f"sum by (direction) (increase({scope.of('domcaps_capability_changes_total')}[$__rate_interval]))"
+    words = "Changes that the exporters noticed, over all hosts, in the five minutes before."
+    told = Told("Capabilities lost and gained", words, "None was noticed", 12, 8)
+    changes = f"sum by (direction) ({scope.of('domcaps:changes')})"
     return named(lines(told, course(changes, "{{direction}}"), unit="short"), ("gained", "lost"))
 
 

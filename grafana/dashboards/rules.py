@@ -14,6 +14,8 @@ def recordings(group: str) -> Iterator[Recording]:
     for capability in CAPABILITIES:
         yield Recording("domcaps:capability", _state(capability, group), {"capability": capability.name})
     yield Recording("domcaps:odd", _odd(group))
+    changes = EVERYWHERE.of("domcaps_capability_changes_total")
+    yield Recording("domcaps:changes", f"sum by ({PLACE}, {group}, direction) (increase({changes}[5m]))")
 
 
 def seldom(group: str) -> Iterator[Recording]:
