@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +111,11 @@ class Libvirt:
         """libvirt's XML; what is left empty libvirt chooses. Raises as `virsh` does."""
         asked = {"--emulatorbin": emulator, "--arch": arch, "--machine": machine, "--virttype": virttype}
         return self.virsh("domcapabilities", *(word for option, text in asked.items() if text for word in (option, text)))
+
+    def all_domcapabilities(self, emulator: str, guests: Iterable[tuple[str, str]]) -> str:
+        """The same for each of these machines with its virttype, from one virsh."""
+        asked = "domcapabilities --emulatorbin {} --machine {} --virttype {}"
+        return self.virsh("; ".join(asked.format(emulator, machine, virttype) for machine, virttype in guests))
 
 
 @contextmanager
@@ -217,6 +222,17 @@ def cost(emulator: str, arch: str, repeated: int = 5) -> Cost:
     except (Refused, Crashed):
         return Cost(math.nan, math.nan)
     return Cost(first, min(others))
+
+
+def cost_of_all(emulator: str, guests: Sequence[tuple[str, str]]) -> float:
+    """Seconds for all these machines with their virttypes, with an empty cache."""
+    with private() as libvirt:
+        start = time.perf_counter()
+        told = libvirt.all_domcapabilities(emulator, guests)
+        taken = time.perf_counter() - start
+    if told.count("<domainCapabilities>") != len(guests):
+        raise Refused(f"{told.count('<domainCapabilities>')} answers to {len(guests)} questions")
+    return taken
 
 
 def _timed(libvirt: Libvirt, emulator: str, arch: str) -> float:
