@@ -173,6 +173,8 @@ class Probe:
             return (*found, *(question("program", os.fsdecode(path)) for path in paths if isinstance(path, bytes)))
         if asked.kind == "cpuid":
             return PROCESSOR
+        if asked.kind == "kvm":
+            return HOST_IDENTITY
         if asked.kind == "read":
             return MAP_IDENTITY if asked.args[0].startswith(MAP_FOLDER) else (question("stat", *asked.args),)
         emulator, scope, _ = asked.args
@@ -344,4 +346,4 @@ def argv(emulator: str, accelerator: str, monitor: int) -> tuple[str, ...]:
 def _is_dear(asked: Question) -> bool:
     """Is it worth remembering: what programs and the processor say, the files of libvirt's CPU map, and the kernel's long lists."""
     long = asked.kind == "read" and asked.args[0].startswith((MAP_FOLDER, INSTALLED_MODULES))
-    return long or asked.kind in ("qmp", "run", "cpuid")
+    return long or asked.kind in ("qmp", "run", "cpuid") or (asked.kind == "kvm" and asked not in HOST_IDENTITY)
