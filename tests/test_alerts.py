@@ -320,6 +320,7 @@ def test_a_group_from_which_many_hosts_differ_is_one_alert(promtool: Promtool) -
     promtool.expects(Fleet(worlds, dict.fromkeys(worlds, "rack")), {2 * HOUR: [("DomcapsGroupMixed", "")]}, SELDOM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
 def test_whatever_happens_to_a_fleet_the_alerts_are_the_truth(seed: int, promtool: Promtool) -> None:
     plan = planned(seed, hosts=20, duration=HOUR)
@@ -499,6 +500,7 @@ def test_grafana_would_expand_no_dollar_and_run_no_query_in_its_texts() -> None:
     assert "| query" not in text
 
 
+@pytest.mark.slow
 def test_grafanas_conditions_are_true_when_prometheus_alerts(promtool: Promtool, tmp_path: Path) -> None:
     rules = yaml.safe_load((FOLDER / "domcaps-recording.rules.yml").read_text())
     rules["groups"][0]["rules"] += [

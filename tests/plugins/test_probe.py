@@ -393,6 +393,7 @@ def test_kvm_that_stops_working_is_seen_by_the_next_probe_and_so_is_its_return()
 # ---- all of them -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kvm", [True, False], ids=["as it is", "without KVM"])
 def test_every_installed_emulator_is_described(kvm: bool, needs: Callable[[str, object, str], None]) -> None:
     installed = sorted(str(path) for path in Path("/usr/bin").glob("qemu-system-*") if os.access(path, os.X_OK))
