@@ -191,8 +191,6 @@ def _judge(needs: tuple[Need[W], ...], besides: tuple[Need[W], ...], world: W, p
 
 
 def _judged(row: ValueRow[W], world: W, profile: Version) -> _Judged:
-    if not row.needs and not row.besides:
-        return _GRANTED
     judged = _judge(row.needs, row.besides, world, profile)
     until, earlier = row.before
     if profile >= until:
