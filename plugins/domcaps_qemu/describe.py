@@ -135,10 +135,8 @@ class Words:
 
 def words(world: World, emulator: Emulator, wanted: Wanted = _USUAL) -> Words:
     """The whole table over one guest."""
-    guest = world.guest
-    asked = wanted.beyond, wanted.host_features
-    key = guest.virttype, guest.scope, guest.accelerated, world.profile, emulator.native, emulator.enabled
-    return world.kept("words", lambda: _words(world, emulator, wanted), asked, key)
+    key = world.kind, emulator.native, emulator.enabled, wanted.beyond, wanted.host_features
+    return world.kept("words", lambda: _words(world, emulator, wanted), *key)
 
 
 def _words(world: World, emulator: Emulator, wanted: Wanted) -> Words:

@@ -139,6 +139,11 @@ class Firmware:
         found = descriptors_of(view) if descriptors is None else descriptors
         self.matching, self.complete = found.meant_for(arch, machine, profile), found.complete
 
+    @property
+    def seen(self) -> tuple[tuple[Descriptor, ...], bool]:
+        """All that its answers hang on, beside the files that descriptors name."""
+        return self.matching, self.complete
+
     def offers(self, interface: str, *features: str) -> Truth:
         """Is there a descriptor of this interface with all these features?"""
         return self._decided([True for _ in self._of(interface, features)])

@@ -41,9 +41,7 @@ class Processor:
 
 def processor(world: World, emulator: Emulator) -> Processor:
     """The CPU of one guest."""
-    guest = world.guest
-    key = guest.virttype, guest.scope, guest.accelerated, world.profile, emulator.native, emulator.enabled
-    return world.kept("processor", lambda: _processor(world, emulator), key)
+    return world.kept("processor", lambda: _processor(world, emulator), world.kind, emulator.native, emulator.enabled)
 
 
 def _processor(world: World, emulator: Emulator) -> Processor:

@@ -26,10 +26,8 @@ ACCELERATED = "kvm:tcg"
 EMULATED = "tcg"
 """Scope of a question to a QEMU that must not use KVM: libvirt's second launch."""
 
-_FIRMWARE = ("firmware",)
-_VIRTTYPE = ("virttype",)
-_ACCELERATED = ("accelerated",)
-_MACHINE, _SINCE = "machine", "since"
+_FIRMWARE, _VIRTTYPE, _ACCELERATED, _MACHINE, _SINCE = "firmware", "virttype", "accelerated", "machine", "since"
+"""The kinds of a guest's aspects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,6 @@ class World:
         self.view, self.guest, self.profile = view, guest, profile
         self._firmware = Firmware(view, guest.arch, guest.machine, profile, descriptors)
         self._emulator = guest.emulator, guest.arch, guest.target
-        self._told: dict[Aspect, object] = {}
 
     # ---- QEMU's answers ----
 
@@ -127,10 +124,6 @@ class World:
         return self.guest.target in ("x86_64", "i686")
 
     @property
-    def is_arm(self) -> bool:
-        return self.guest.target in ("aarch64", "armv7l")
-
-    @property
     def is_s390(self) -> bool:
         return self.guest.target.startswith("s390")
 
@@ -148,16 +141,16 @@ class World:
 
     @property
     def virttype(self) -> str:
-        return self.view.look(_VIRTTYPE, self.guest.virttype)
+        return self.view.look((_VIRTTYPE,), self.guest.virttype)
 
     @property
     def accelerated(self) -> bool:
-        return self.view.look(_ACCELERATED, self.guest.accelerated)
+        return self.view.look((_ACCELERATED,), self.guest.accelerated)
 
     @property
     def firmware(self) -> Firmware:
         """The firmware that is meant for this guest."""
-        self.view.look(_FIRMWARE, self._tell(_FIRMWARE))
+        self.view.look((_FIRMWARE,), self._firmware.seen)
         return self._firmware
 
     def since(self, major: int, minor: int) -> bool:
@@ -172,19 +165,19 @@ class World:
         """
         return self.view.memo((name, *self._emulator, *more), make, self._tell)
 
-    def _tell(self, aspect: Aspect) -> object:
-        if aspect not in self._told:
-            self._told[aspect] = self._find(aspect)
-        return self._told[aspect]
+    @property
+    def kind(self) -> tuple[Hashable, ...]:
+        """All of the guest but its machine, and whose words are written: for `kept`, where more is looked at than rules may see."""
+        guest = self.guest
+        return guest.virttype, guest.scope, guest.accelerated, self.profile
 
-    def _find(self, aspect: Aspect) -> object:
-        kind, *words = aspect
+    def _tell(self, aspect: Aspect) -> object:
+        kind = aspect[0]
         if kind == _MACHINE:
-            return _matches(self.guest.machine, tuple(words))
+            return _matches(self.guest.machine, aspect[1:])
         if kind == _SINCE:
-            return self.profile >= (int(words[0]), int(words[1]))
-        firmware = self._firmware
-        return (firmware.matching, firmware.complete) if aspect == _FIRMWARE else getattr(self.guest, kind)
+            return self.profile >= (int(aspect[1]), int(aspect[2]))
+        return self._firmware.seen if kind == _FIRMWARE else getattr(self.guest, kind)
 
     # ---- the host ----
 
