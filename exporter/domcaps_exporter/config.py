@@ -116,7 +116,7 @@ def _options(file: Path, section: Mapping[str, object]) -> Options:
             raise ConfigError(file, f"metrics.{key}: found {_shown(value)}, expected true or false")
     without = _left_out(file, section.get("without", []))
     blockers, details, versions = (section.get(switch) is True for switch in SWITCHES)
-    return Options(blockers, versions, without, details)
+    return Options(blockers=blockers, model_versions=versions, without=without, model_details=details)
 
 
 def _left_out(file: Path, found: object) -> frozenset[str]:

@@ -16,6 +16,7 @@ from typing import Literal
 from domcaps_exporter.capabilities import FEATURE, Capabilities
 from domcaps_exporter.claims import GUEST
 from domcaps_exporter.reasons import sentence
+from domcaps_exporter.terminal import printable
 from domcaps_exporter.truths import Key
 
 WIDTH = 80
@@ -213,25 +214,25 @@ def as_text(comparison: Comparison) -> str:
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:
-    yield f"from {_printable(comparison.before.name)}"
-    yield f"to   {_printable(comparison.after.name)}"
+    yield f"from {printable(comparison.before.name)}"
+    yield f"to   {printable(comparison.after.name)}"
     for pair in comparison.pairs:
         yield ""
-        yield _printable(pair.before.name if pair.before.name == pair.after.name else f"{pair.before.name} -> {pair.after.name}")
+        yield printable(pair.before.name if pair.before.name == pair.after.name else f"{pair.before.name} -> {pair.after.name}")
         for difference in sorted(pair.differences, key=lambda one: tuple(_MARKS).index(one.kind)):
             yield from _told(difference)
         if not pair.differences:
             yield "  equal"
-    yield from (f"\n{_printable(guest.name)}\n- the whole kind of guest" for guest in comparison.gone)
-    yield from (f"\n{_printable(guest.name)}\n+ the whole kind of guest" for guest in comparison.new)
+    yield from (f"\n{printable(guest.name)}\n- the whole kind of guest" for guest in comparison.gone)
+    yield from (f"\n{printable(guest.name)}\n+ the whole kind of guest" for guest in comparison.new)
 
 
 def _told(difference: Difference) -> Iterator[str]:
-    where = _printable(" ".join(difference.place))
+    where = printable(" ".join(difference.place))
     values = f": {_value(difference.before)} -> {_value(difference.after)}"
     yield f"{_MARKS[difference.kind]} {where}{values if difference.kind in ('changed', 'unclear') else ''}"
     for reason in difference.reasons:
-        shown = f"{'before: ' if difference.kind == 'gained' else ''}{_printable(sentence(reason))}"
+        shown = f"{'before: ' if difference.kind == 'gained' else ''}{printable(sentence(reason))}"
         yield from wrap(shown, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
 
 
@@ -239,8 +240,3 @@ def _value(value: bool | float | None) -> str:
     if value is None or isinstance(value, bool):
         return {True: "yes", False: "no", None: "not said"}[value]
     return f"{value:.15g}"
-
-
-def _printable(words: str) -> str:
-    """What a terminal would act on instead of showing it becomes `?`."""
-    return "".join(char if char.isprintable() else "?" for char in words)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.model import Outcome
+from domcaps_exporter.terminal import line
 
 
 def table(plugins: Iterable[Plugin], outcomes: Mapping[str, Outcome]) -> str:
@@ -30,7 +31,7 @@ def complaints(plugins: Iterable[Plugin], outcomes: Mapping[str, Outcome]) -> It
 
 def _rows(plugin: Plugin, outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, str, str, str]]:
     if plugin.error:
-        yield plugin.name, plugin.version, "-", f"refused: {_line(plugin.error)}"
+        yield plugin.name, plugin.version, "-", f"refused: {line(plugin.error)}"
     for driver in plugin.drivers:
         yield plugin.name, plugin.version, driver, _state(outcomes.get(driver))
 
@@ -39,9 +40,4 @@ def _state(outcome: Outcome | None) -> str:
     if outcome is None:
         return "left alone"
     failure = outcome.failure
-    return f"answers: {len(outcome.reports)}" if failure is None else f"{failure.reason}: {_line(failure.text)}"
-
-
-def _line(text: str) -> str:
-    """On one line, without what a terminal would act on."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    return f"answers: {len(outcome.reports)}" if failure is None else f"{failure.reason}: {line(failure.text)}"

@@ -23,6 +23,7 @@ from textwrap import wrap
 
 from domcaps_exporter.model import Outcome, Report, Truth, Unmet
 from domcaps_exporter.reasons import foreign, sentence
+from domcaps_exporter.terminal import line
 from domcaps_exporter.truths import Key, elements, host_model, loaders, models, parameters, values
 
 WIDTH = 80
@@ -181,8 +182,7 @@ def _row(name: str, texts: Iterable[str]) -> Iterator[str]:
 
 
 def _wrapped(label: str, text: str) -> list[str]:
-    """`text` beside `label`, folded; what a terminal would act on instead of showing it becomes `?`."""
-    shown = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
-    return wrap(shown, WIDTH, initial_indent=label, subsequent_indent=" " * (_INDENT + 2), break_on_hyphens=False) or [
+    """`text` beside `label`, folded."""
+    return wrap(line(text), WIDTH, initial_indent=label, subsequent_indent=" " * (_INDENT + 2), break_on_hyphens=False) or [
         label.rstrip()
     ]

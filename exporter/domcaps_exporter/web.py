@@ -74,8 +74,9 @@ class _Site:
     async def page(self, request: web.Request) -> web.Response:
         outcomes = await self._service.scrape(_patience(request))
         service = self._service
-        known = outcomes, service.plugins, service.version, self._telemetry_path, service.chronicle.changes
-        text = page.render(*known, host=service.host)
+        text = page.render(
+            outcomes, service.plugins, service.version, self._telemetry_path, service.chronicle.changes, host=service.host
+        )
         return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": page.POLICY})
 
     async def documents(self, request: web.Request) -> web.Response:
