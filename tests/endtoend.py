@@ -217,6 +217,13 @@ def busy(pid: int) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
+def free_port() -> int:
+    """A port of loopback's at which nobody listens just now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    return port
+
+
 def eventually(condition: Callable[[], object], seconds: float = 5) -> bool:
     """Does it come true in time?"""
     until = time.monotonic() + seconds

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 from grafana.alerts.rules import OLD_ENOUGH
-from tests.endtoend import eventually
+from tests.endtoend import eventually, free_port
 from tests.fleet.fleet import Fleet, lose, regain
 from tests.fleet.serve import Site, serving
 from tests.fleet.worlds import World
@@ -72,7 +71,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     site, webhook = Site(FLEET), Webhook()
     with ExitStack() as stack:
         fleet, receiver = stack.enter_context(serving(site)), stack.enter_context(hearing(webhook))
-        manager, watcher = free(), free()
+        manager, watcher = (f"127.0.0.1:{free_port()}" for _ in range(2))
         (folder / "alertmanager.yml").write_text(json.dumps(told_to(receiver)))
         (folder / "rules.yml").write_text(json.dumps(hurried()))
         (folder / "prometheus.yml").write_text(json.dumps(configuration(folder, fleet, manager)))
@@ -158,11 +157,6 @@ def _manager_argv(folder: Path, address: str) -> Sequence[str]:
 def prometheus_argv(folder: Path, address: str) -> Sequence[str]:
     places = (f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}")
     return "prometheus", *places, f"--web.listen-address={address}"
-
-
-def free() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return f"127.0.0.1:{found.getsockname()[1]}"
 
 
 @contextmanager

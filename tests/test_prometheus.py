@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import urllib.parse
 import urllib.request
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
-from tests.endtoend import EMULATOR, MACHINE, NAME, Samples, Serving, eventually, serving
+from tests.endtoend import EMULATOR, MACHINE, NAME, Samples, Serving, eventually, free_port, serving
 
 TEXT = "text/plain;version=0.0.4"
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
@@ -91,8 +90,7 @@ def prometheus_of(folder: Path, configured: object, *flags: str) -> Iterator[Pro
     if not version():
         pytest.skip("needs prometheus: it scrapes the exporter")
     (folder / "prometheus.yml").write_text(json.dumps(configured))  # JSON is YAML
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     argv = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}", *flags]
     server = Prometheus(f"http://{address}", folder / "log")
     with server.log.open("w") as log:

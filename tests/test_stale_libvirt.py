@@ -5,12 +5,9 @@ Our own driver sees what really runs; a Prometheus that scrapes both shows where
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import socket
-import subprocess
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +18,7 @@ import pytest
 from tests.endtoend import ARCH, EMULATOR, NAME, Serving, eventually, serving
 from tests.live import libvirtd
 from tests.live.libvirtd import Libvirt, NotStarted
-from tests.test_prometheus import Prometheus, version
+from tests.test_prometheus import Prometheus, prometheus_of, version
 
 MODULES = Path("/usr/lib", str(sysconfig.get_config_var("MULTIARCH")), "qemu")
 MODULE = "hw-display-qxl.so"
@@ -96,20 +93,9 @@ def watching(exporter: Serving, folder: Path) -> Iterator[Prometheus]:
         "scrape_timeout": "1s",
         "static_configs": [{"targets": [exporter.address]}],
     }
-    (folder / "prometheus.yml").write_text(
-        json.dumps({"global": {"evaluation_interval": "1s"}, "rule_files": ["rules.yml"], "scrape_configs": [job]})
-    )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    argv = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
-    server = Prometheus(f"http://{address}", folder / "log")
-    with server.log.open("w") as log:
-        process = subprocess.Popen([*argv, f"--web.listen-address={address}"], stdout=log, stderr=log)
-    try:
+    configured = {"global": {"evaluation_interval": "1s"}, "rule_files": ["rules.yml"], "scrape_configs": [job]}
+    with prometheus_of(folder, configured) as server:
         yield server
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def stale(prometheus: Prometheus) -> set[tuple[str, ...]]:

@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.endtoend import EMULATOR, busy, eventually, resident, run, serving
+from tests.endtoend import EMULATOR, busy, eventually, free_port, resident, run, serving
 
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.model import Driver
@@ -135,13 +135,13 @@ def started(name: str, url: str, *argv: str) -> Iterator[Server]:
 
 def rival(name: str, exposition: Path) -> AbstractContextManager[Server]:
     """prometheus_client's start_http_server."""
-    port = free()
+    port = free_port()
     return started(name, f"http://127.0.0.1:{port}/metrics", sys.executable, str(RIVAL), str(exposition), str(port))
 
 
 def nginx(name: str, exposition: Path) -> AbstractContextManager[Server]:
     """The bytes in a file, gzipped as well, in the folder in which it is."""
-    port, folder = free(), exposition.parent
+    port, folder = free_port(), exposition.parent
     exposition.with_name("metrics.gz").write_bytes(gzip.compress(exposition.read_bytes(), 6))
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port))
     argv = (str(TOOLS / "sbin/nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr")
@@ -150,15 +150,9 @@ def nginx(name: str, exposition: Path) -> AbstractContextManager[Server]:
 
 def node_exporter(name: str) -> AbstractContextManager[Server]:
     """With its usual collectors: other work, which it does anew for each scrape."""
-    address = f"127.0.0.1:{free()}"
+    address = f"127.0.0.1:{free_port()}"
     argv = (str(TOOLS / "bin/prometheus-node-exporter"), f"--web.listen-address={address}", "--log.level=error")
     return started(name, f"http://{address}/metrics", *argv)
-
-
-def free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def listens(url: str) -> bool:

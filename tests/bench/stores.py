@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tests.endtoend import eventually
-from tests.test_alerts_end_to_end import free
+from tests.endtoend import eventually, free_port
 
 Vector: TypeAlias = Mapping[tuple[tuple[str, str], ...], float]
 
@@ -132,7 +131,7 @@ def _ready(store: Store) -> bool:
 def prometheus(folder: Path, configured: object, *flags: str, agent: bool = False, name: str = "prometheus") -> Iterator[Store]:
     """A Prometheus so configured; it can be told to read prometheus.yml again (`reload`)."""
     configure(folder, configured, name)
-    address = free()
+    address = f"127.0.0.1:{free_port()}"
     places = (
         ("--enable-feature=agent", f"--storage.agent.path={folder / name}") if agent else (f"--storage.tsdb.path={folder / name}",)
     )
@@ -154,7 +153,7 @@ def reload(store: Store) -> None:
 @contextmanager
 def victoria(folder: Path, name: str = "victoria") -> Iterator[Store]:
     """A single-node VictoriaMetrics, which answers for the last second too, not only for what is thirty seconds old."""
-    address = free()
+    address = f"127.0.0.1:{free_port()}"
     argv = ("victoria-metrics", f"-storageDataPath={folder / name}", f"-httpListenAddr={address}", "-retentionPeriod=30d")
     with running(folder, name, (*argv, "-search.latencyOffset=1s", "-search.maxQueryDuration=60s"), address) as store:
         yield store

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.endtoend import eventually
-from tests.test_alerts_end_to_end import free, running
+from tests.endtoend import eventually, free_port
+from tests.test_alerts_end_to_end import running
 from tests.test_prometheus import Prometheus
 
 ROOT = Path(__file__).parent.parent.parent
@@ -56,7 +56,7 @@ def test_the_commands_are_those_of_packages_services_and_files() -> None:
 
 def test_a_prometheus_runs_all_rules_with_the_configuration_that_is_in_place(place: Path, tmp_path: Path, needs: Needs) -> None:
     needs("prometheus", shutil.which("prometheus"), "it runs the rules")
-    address = free()
+    address = f"127.0.0.1:{free_port()}"
     argv = ("prometheus", f"--config.file={place}/etc/prometheus/prometheus.yml", f"--storage.tsdb.path={tmp_path}")
     with running(tmp_path, (*argv, f"--web.listen-address={address}")):
         prometheus = Prometheus(f"http://{address}", tmp_path / "prometheus.log")

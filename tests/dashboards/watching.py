@@ -17,10 +17,10 @@ from typing import Any
 from grafana.alerts.rules import OLD_ENOUGH
 from grafana.dashboards.queries import Kind
 from tests.dashboards.demo import fleet
-from tests.endtoend import Serving, eventually
+from tests.endtoend import Serving, eventually, free_port
 from tests.endtoend import serving as exporting
 from tests.fleet.serve import Site, serving
-from tests.test_alerts_end_to_end import free, prometheus_argv, running
+from tests.test_alerts_end_to_end import prometheus_argv, running
 
 GRAFANA = Path(__file__).parent.parent.parent / "grafana"
 RULES = (GRAFANA / "alerts" / "domcaps.rules.yml", GRAFANA / "dashboards" / "domcaps-dashboards.rules.yml")
@@ -79,7 +79,7 @@ def watching(folder: Path, pace: float, every: int = 3) -> Iterator[Watched]:
         real, address = stack.enter_context(exporting()), stack.enter_context(serving(site))
         real.scrape()
         _configure(folder, address, real, every)
-        listening = free()
+        listening = f"127.0.0.1:{free_port()}"
         stack.enter_context(running(folder, prometheus_argv(folder, listening)))
         watched = Watched(f"http://{listening}", time.time())
         hosts = len(plan.worlds) + 1

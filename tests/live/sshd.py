@@ -7,11 +7,12 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.endtoend import eventually, free_port
 
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _PATIENCE = 30.0
@@ -51,26 +52,21 @@ def private(folder: Path) -> Iterator[Far]:
     """An sshd that lets this user in, for as long as the block."""
     for name in ("host", "key"):
         subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name), check=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "sshd.conf").write_text(_SSHD_CONF.format(folder=folder, port=port))
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
     command = (str(shutil.which("sshd", path=_PATH)), "-D", "-e", "-f", str(folder / "sshd.conf"))
     with subprocess.Popen((*(_AS_ROOT if os.geteuid() == 0 else ()), *command), stderr=subprocess.DEVNULL) as running:
         try:
-            _await(port)
+            assert eventually(lambda: _listens(port), _PATIENCE), "sshd does not get ready"
             yield Far(str(shutil.which("ssh", path=_PATH)), port, getpass.getuser(), folder / "key", folder / "known_hosts")
         finally:
             running.terminate()
 
 
-def _await(port: int) -> None:
-    end = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.endtoend import ARCH, EMULATOR, NAME, Samples, Serving, serving
+from tests.endtoend import ARCH, EMULATOR, NAME, Samples, Serving, free_port, serving
 from tests.exporter.certificates import Authority
 from tests.live import libvirtd, sshd
 from tests.live.libvirtd import Libvirt as Daemon
@@ -263,8 +262,7 @@ def test_a_libvirt_behind_tls_is_asked_with_libvirts_certificates(path: Path, tm
         shutil.copy(certificate, tmp_path / f"{certificate.stem}cert.pem")
         shutil.copy(certificate.with_suffix(".key"), tmp_path / f"{certificate.stem}key.pem")
     shutil.copy(tmp_path / "ca.pem", tmp_path / "cacert.pem")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     files = {"key_file": "serverkey.pem", "cert_file": "servercert.pem", "ca_file": "cacert.pem"}
     names = "".join(f'{name} = "{tmp_path / file}"\n' for name, file in files.items())
     listening = f'listen_tls = 1\nlisten_addr = "127.0.0.1"\ntls_port = "{port}"\nauth_tls = "none"\n{names}'
