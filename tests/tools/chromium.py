@@ -25,6 +25,7 @@ _FLAGS = (
     "--disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0 --remote-debugging-address=127.0.0.1"
 ).split()
 _PATIENCE = 30.0
+_MOMENT = 5.0
 
 
 @dataclass
@@ -109,8 +110,16 @@ async def _tab(session: aiohttp.ClientSession, profile: Path) -> str:
         while not (port.exists() and port.read_text()):
             await asyncio.sleep(0.05)
         while True:
-            async with session.get(f"http://127.0.0.1:{port.read_text().split()[0]}/json") as answer:
-                pages: Sequence[Mapping[str, str]] = [one for one in await answer.json() if one["type"] == "page"]
+            pages = await _pages(session, f"http://127.0.0.1:{port.read_text().split()[0]}/json")
             if pages:
                 return pages[0]["webSocketDebuggerUrl"]
             await asyncio.sleep(0.05)
+
+
+async def _pages(session: aiohttp.ClientSession, url: str) -> Sequence[Mapping[str, str]]:
+    """Its tabs, none while it does not say. A browser that is just starting may take a question and never answer it."""
+    try:
+        async with asyncio.timeout(_MOMENT), session.get(url) as answer:
+            return [one for one in await answer.json() if one["type"] == "page"]
+    except TimeoutError:
+        return ()
