@@ -42,19 +42,22 @@ class Store:
 
         `lately` may answer it as it was at any time in this probe, which is soon enough before `ask`, not after it.
         """
-        known = self._standing(questions, lately or host)
+        known = self._standing(questions, lately or cache(host))
         wanted = questions - known.keys()
         return known | self._learnt(wanted, identity, ask, host, lately or host) if wanted else known
 
-    def _standing(self, questions: frozenset[Question], host: Callable[[Question], Answer]) -> dict[Question, Answer]:
-        once = cache(host)
-        stands = cache(lambda ground: ground.stands(once))
-        known = {}
-        for question in questions & self._kept.keys():
-            answer, ground = self._kept[question]
-            if stands(ground):
+    def _standing(self, questions: frozenset[Question], once: Callable[[Question], Answer]) -> dict[Question, Answer]:
+        kept, known = self._kept, {}
+        stands: dict[_Ground, bool] = {}
+        for question in questions:
+            if question not in kept:
+                continue
+            answer, ground = kept[question]
+            if ground not in stands:
+                stands[ground] = ground.stands(once)
+            if stands[ground]:
                 known[question] = answer
-                self._kept[question] = self._kept.pop(question)  # to the end: used last
+                kept[question] = kept.pop(question)  # to the end: used last
         return known
 
     def _learnt(

@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 
 from domcaps_exporter import (
     Answer,
@@ -55,10 +56,17 @@ _PARAMETERS = {
 PROCESSOR = (question("uname"), question("cpu"), question("read", "/sys/devices/system/cpu/cpu0/microcode/version"))
 """What tells one processor, and what its microcode makes of it, from another."""
 
+TAINTED = question("read", "/proc/sys/kernel/tainted")
+"""What the kernel holds against itself, as a decimal number of flags that are never lowered (Linux: tainted-kernels)."""
+
+_FOREIGN_MODULE = 1 << 12
+
+KVM_WORKS = question("kvm", "create")
+
 HOST_IDENTITY = (
     *PROCESSOR,
     question("access", "/dev/kvm", "rw", ""),
-    question("kvm", "create"),
+    TAINTED,
     *(question("stat", f"/dev/{device}") for device in ("kvm", "sev", "sgx_vepc", "sgx_provision")),
     *(question("read", f"/sys/module/{module}/parameters/{name}") for module, names in _PARAMETERS.items() for name in names),
 )
@@ -131,8 +139,9 @@ class Probe:
     def ask_all(self, questions: Iterable[Question]) -> Facts:
         """The answers to all these, cheap ones and QEMU's."""
         wanted = frozenset(questions)
-        files = self.ask(frozenset(one for one in wanted if one.kind != "qmp"))
-        return {**files, **self.ask(frozenset(one for one in wanted if one.kind == "qmp"))}
+        answers = self.ask(wanted)
+        left = wanted - answers.keys()
+        return {**answers, **self.ask(left)} if left else answers
 
     def ask(self, wanted: frozenset[Question]) -> Facts:
         """The files first: what they say decides what QEMU must be asked. Meanwhile QEMU thinks about what is certain already."""
@@ -141,11 +150,10 @@ class Probe:
         self._emulators |= {one.args[0] for one in talk}
         if not files:
             return self._host.remember(talk, self._identity, self._converse)
-        if talk:
-            self._host.remember(talk, self._identity, self._begin)
+        known = self._host.remember(talk, self._identity, self._begin) if talk else {}
         dear = frozenset(filter(_is_dear, files))
         cheap = {one: self._once(one) for one in files - dear}
-        return {**cheap, **self._host.remember(dear, self._identity, self._look)} if dear else cheap
+        return {**known, **cheap, **(self._host.remember(dear, self._identity, self._look) if dear else {})}
 
     def judge(self, facts: Facts) -> None:
         """Is there anything to report?"""
@@ -174,13 +182,25 @@ class Probe:
         if asked.kind == "cpuid":
             return PROCESSOR
         if asked.kind == "kvm":
-            return HOST_IDENTITY
+            return self._host_identity()
         if asked.kind == "read":
             return MAP_IDENTITY if asked.args[0].startswith(MAP_FOLDER) else (question("stat", *asked.args),)
         emulator, scope, _ = asked.args
         executable = self._executables.get(emulator, emulator)
         files = (question("program", path) for path in dict.fromkeys((emulator, executable, *MODULES)))
-        return (*files, *(() if scope == BINARY else HOST_IDENTITY))
+        return (*files, *(() if scope == BINARY else self._host_identity()))
+
+    def _host_identity(self) -> tuple[Question, ...]:
+        """To make a virtual machine takes milliseconds, and on an idle host it switches KVM on and off on every processor.
+
+        So KVM is tried each time only where it did not work, or where a module from outside the kernel's own tree was loaded: any
+        other hypervisor that may take the processor from it while /dev/kvm stays as it is (VirtualBox, VMware) is one of these.
+        """
+        return HOST_IDENTITY if self._once(KVM_WORKS) == b"yes" and self._kernel_is_alone() else (*HOST_IDENTITY, KVM_WORKS)
+
+    def _kernel_is_alone(self) -> bool:
+        flags = self._once(TAINTED)
+        return isinstance(flags, bytes) and flags.strip().isdigit() and not int(flags) & _FOREIGN_MODULE
 
     def _begin(self, wanted: frozenset[Question]) -> Facts:
         """Ask, and do not wait; as many emulators as there are processors, for the others would only be in their way."""
@@ -343,7 +363,8 @@ def argv(emulator: str, accelerator: str, monitor: int) -> tuple[str, ...]:
     )
 
 
+@lru_cache(maxsize=16_384)
 def _is_dear(asked: Question) -> bool:
     """Is it worth remembering: what programs and the processor say, the files of libvirt's CPU map, and the kernel's long lists."""
     long = asked.kind == "read" and asked.args[0].startswith((MAP_FOLDER, INSTALLED_MODULES))
-    return long or asked.kind in ("qmp", "run", "cpuid") or (asked.kind == "kvm" and asked not in HOST_IDENTITY)
+    return long or asked.kind in ("qmp", "run", "cpuid", "kvm")

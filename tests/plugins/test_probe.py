@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from tests.plugins import standins
-from tests.plugins.standins import SCRAPE, Hosts
+from tests.plugins.standins import SCRAPE, Hosts, Watched
 
-from domcaps_exporter import ProbeRefused, ProbeTimeout, Report, Unmet, UnreadableAnswer, document, question
+from domcaps_exporter import Answer, ProbeRefused, ProbeTimeout, Report, Unmet, UnreadableAnswer, document, question
 from domcaps_exporter.contract import words_of
 from domcaps_exporter.errors import ProbeError
-from domcaps_exporter.model import Refusal
+from domcaps_exporter.model import ABSENT, Refusal
 from domcaps_exporter.rootfs import Paths
-from domcaps_qemu.probe import Qemu
+from domcaps_qemu.probe import KVM_WORKS, TAINTED, Qemu
 from domcaps_qemu.settings import Wanted
 
 SHORT = 1.0
@@ -354,6 +354,55 @@ def test_another_access_to_kvm_has_the_emulator_asked_again() -> None:
     second = hosts()
     qemu.probe(second)
     assert second.launched
+
+
+UNTAINTED, FOREIGN = b"0\n", b"4096\n"
+WITH_KVM = {TAINTED: UNTAINTED, KVM_WORKS: b"yes"}
+
+
+def probed(qemu: Qemu, hosts: Hosts) -> Watched:
+    """The host of one more probe, which knows what became of it."""
+    host = hosts()
+    qemu.probe(host)
+    return host
+
+
+def test_no_virtual_machine_is_made_where_nothing_can_have_taken_the_processor() -> None:
+    qemu, hosts = driver(standins.real_qemu()), Hosts()
+    hosts.otherwise |= WITH_KVM
+    assert KVM_WORKS in probed(qemu, hosts).asked
+    again = probed(qemu, hosts)
+    assert KVM_WORKS not in again.asked
+    assert TAINTED in again.asked
+    assert not again.launched
+
+
+@pytest.mark.parametrize("tainted", [FOREIGN, b"12289\n", b"what?\n", Refusal("denied"), ABSENT], ids=str)
+def test_kvm_is_tried_each_time_where_a_foreign_module_may_have_taken_the_processor(tainted: Answer) -> None:
+    qemu, hosts = driver(standins.real_qemu()), Hosts()
+    hosts.otherwise |= WITH_KVM | {TAINTED: tainted}
+    probed(qemu, hosts)
+    again = probed(qemu, hosts)
+    assert KVM_WORKS in again.asked
+    assert not again.launched
+    hosts.otherwise[KVM_WORKS] = Refusal("error", "Device or resource busy")
+    assert probed(qemu, hosts).launched
+
+
+def test_the_emulator_is_asked_again_once_a_foreign_module_was_loaded() -> None:
+    qemu, hosts = driver(standins.real_qemu()), Hosts()
+    hosts.otherwise |= WITH_KVM
+    probed(qemu, hosts)
+    hosts.otherwise[TAINTED] = FOREIGN
+    assert probed(qemu, hosts).launched
+
+
+def test_kvm_that_did_not_work_is_tried_each_time() -> None:
+    qemu, hosts = driver(standins.real_qemu()), Hosts()
+    hosts.otherwise |= WITH_KVM | {KVM_WORKS: Refusal("error", "Cannot allocate memory")}
+    probed(qemu, hosts)
+    hosts.otherwise[KVM_WORKS] = b"yes"
+    assert probed(qemu, hosts).launched
 
 
 HIDE_KVM = """
