@@ -14,6 +14,7 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
 from domcaps_exporter import children, processor
 from domcaps_exporter.errors import ProbeTimeout
@@ -32,7 +33,7 @@ class RealHost:
 
     def __init__(self, deadline: float, paths: Paths, store: Store) -> None:
         files = Files(paths)
-        self._deadline, self._paths, self._store = deadline, paths, store
+        self._deadline, self._store = deadline, store
         self._told: dict[Question, Answer] = {}
         self._kinds: dict[str, Callable[..., Answer]] = {
             "read": files.read,
@@ -46,11 +47,11 @@ class RealHost:
             "which": which,
             "env": environment,
             "uname": uname,
-            "cpu": self._cpu,
+            "cpu": partial(cpu, paths),
             "cpuid": processor.cpuid,
             "kvm": kvm,
-            "run": self._run,
-            "said": self._said,
+            "run": partial(run, deadline),
+            "said": partial(said, deadline),
         }
 
     @property
@@ -107,15 +108,6 @@ class RealHost:
         if time.monotonic() >= self._deadline:
             raise ProbeTimeout("the probe did not end in time")
 
-    def _cpu(self) -> bytes:
-        return processor.first_processor(self._paths.real("/proc/cpuinfo"))
-
-    def _run(self, *argv: str) -> Answer:
-        return children.run(argv, self._deadline)
-
-    def _said(self, *argv: str) -> Answer:
-        return children.say(argv, self._deadline)
-
 
 def executable(path: str) -> Answer:
     """`yes` for a regular file that this process may execute; denied for one that only others may."""
@@ -151,6 +143,21 @@ def uname() -> bytes:
     """System, release and machine."""
     system = os.uname()
     return "\0".join((system.sysname, system.release, system.machine)).encode()
+
+
+def cpu(paths: Paths) -> bytes:
+    """The first processor of /proc/cpuinfo."""
+    return processor.first_processor(paths.real("/proc/cpuinfo"))
+
+
+def run(deadline: float, *argv: str) -> Answer:
+    """What a program wrote; see `children.run`."""
+    return children.run(argv, deadline)
+
+
+def said(deadline: float, *argv: str) -> Answer:
+    """What a program said, and how it ended; see `children.say`."""
+    return children.say(argv, deadline)
 
 
 def kvm(asked: str) -> Answer:

@@ -144,6 +144,7 @@ class Watch:
             problem = error
         outcome = self._outcome(started, reports, facts, None if problem is None else failure_of(problem))
         self._note(outcome, problem)
+        del problem  # it holds this frame, and what the driver left in its own
         return outcome
 
     def _asked(self, deadline: float) -> tuple[Facts, tuple[Report, ...]]:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from itertools import chain
+from itertools import chain, count
 from typing import Protocol, TypeAlias
 
 from domcaps_exporter.chronicle import Chronicle
@@ -190,22 +190,23 @@ def catalogue(outcomes: Iterable[Outcome]) -> Mapping[str, Entry]:
 
 async def _landed(futures: Sequence[Future[Outcome]], patience: float) -> None:
     """Wait until all are done, so many seconds at most; the loop is woken once for all of them."""
+    under_way = [future for future in futures if not future.done()]
+    if not under_way:
+        return
     loop = asyncio.get_running_loop()
     over = loop.create_future()
+    last, landings = len(under_way), count(1)
 
     def end() -> None:
         if not over.done():
             over.set_result(None)
 
     def landed(_: Future[Outcome]) -> None:
-        """In the probe's thread. Of two at once both may see that all are done; nobody may be there any more to be told."""
-        if all(future.done() for future in futures):
+        """In the probe's thread. There may be nobody any more to be told. It must not know the futures, which know it for ever."""
+        if next(landings) == last:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(end)
 
-    under_way = [future for future in futures if not future.done()]
-    if not under_way:
-        return
     for future in under_way:
         future.add_done_callback(landed)
     timer = loop.call_later(patience, end)

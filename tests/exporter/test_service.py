@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
 import time
 from concurrent.futures import Future
@@ -11,10 +12,13 @@ from dataclasses import replace
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 
+from domcaps_exporter import HypervisorAbsent, question
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.exposition import OPENMETRICS, TEXT_0
+from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.metrics import Options, exposed
-from domcaps_exporter.model import REASONS, Document, Driver, Failure, Identity, Outcome, Report, Verdict
+from domcaps_exporter.model import REASONS, Document, Driver, Facts, Failure, Host, Identity, Outcome, Report, Verdict
+from domcaps_exporter.probing import Watch
 from domcaps_exporter.service import Service, catalogue
 
 REPORT = Report(
@@ -71,6 +75,32 @@ def test_every_driver_has_an_outcome_in_the_order_they_came() -> None:
     outcomes = scraped(Service([Answering("qemu", GOOD), Answering("xen", ABSENT)], []))
     assert outcomes == {"qemu": GOOD, "xen": ABSENT}
     assert list(outcomes) == ["qemu", "xen"]
+
+
+def test_scrapes_leave_nothing_to_the_garbage_collector() -> None:
+    """What they leave is freed at once: cycles would wait for a collection of everything, and hold memory until then."""
+
+    def answer(host: Host) -> Facts:
+        return {one: host.ask(one) for one in (question("uname"), question("read", "/nowhere"))}
+
+    def fail(_: Host) -> Facts:
+        raise HypervisorAbsent("no /dev/xen")
+
+    drivers = (Driver("qemu", answer, lambda facts: (REPORT,)), Driver("xen", fail, lambda facts: ()))
+    service = Service([Watch(driver, lambda deadline: RealHost(deadline, Paths(), Store()), 5.0) for driver in drivers], [])
+
+    async def scrapes(count: int) -> None:
+        for _ in range(count):
+            service.metrics(await service.scrape(5.0), OPENMETRICS, True)
+
+    asyncio.run(scrapes(3))
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(scrapes(20))
+        assert gc.collect() < 20  # asyncio.run's own, once
+    finally:
+        gc.enable()
 
 
 def test_only_the_drivers_named_are_asked() -> None:
