@@ -6,8 +6,6 @@ what it said is remembered while the program stands still. The kernel is asked a
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from domcaps_bhyve.describe import SYSTEM, emulator, reports, sysctl_failure, system
 from domcaps_bhyve.settings import Wanted
 from domcaps_exporter import (
@@ -19,10 +17,10 @@ from domcaps_exporter import (
     Question,
     Refusal,
     Report,
-    UnreadableAnswer,
     question,
 )
-from domcaps_exporter.view import Parsed, View, gather
+from domcaps_exporter.inquiry import Inquiry
+from domcaps_exporter.view import View
 
 
 class Bhyve:
@@ -30,42 +28,22 @@ class Bhyve:
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
-        self._parsed = Parsed()
-        self._last: Facts = {}
-        self._reports: tuple[Report, ...] | None = None
-        self._understood: tuple[Report, ...] | None = None
+        self._inquiry = Inquiry(lambda view: reports(view, wanted))
 
     def probe(self, host: Host) -> Facts:
         """Ask. An unchanged host is asked its last questions again, and answers with the same facts.
-
-        Answers that make no sense are facts all the same, so that they can be recorded; `describe` raises what is wrong with them.
 
         Raises:
             HypervisorAbsent: there is no bhyve here, or this is no FreeBSD.
             ProbeRefused: neither the kernel nor bhyve could be asked.
         """
-        probe = Probe(host)
-        again = probe.ask(frozenset(self._last))
-        if self._last and again == self._last:
-            return self._last
-        facts = gather(self._understand, probe.ask, self._parsed, again)
-        if self._understood is not None:
-            self._judge(View(facts, self._parsed))
-        self._last, self._reports = facts, self._understood
-        return facts
+        return self._inquiry.probe(Probe(host).ask, self._judge)
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
-        """Understand: what was understood while asking, where these are the facts that came of it."""
-        if facts == self._last and self._reports is not None:
-            return self._reports
-        return tuple(reports(View(facts, self._parsed), self.wanted))
+        """Understand."""
+        return self._inquiry.describe(facts)
 
-    def _understand(self, view: View) -> None:
-        self._understood = None
-        with suppress(UnreadableAnswer):
-            self._understood = tuple(reports(view, self.wanted))
-
-    def _judge(self, view: View) -> None:
+    def _judge(self, view: View, _: tuple[Report, ...]) -> None:
         """Is there anything to report?"""
         path = emulator(view, self.wanted)
         if path is None:

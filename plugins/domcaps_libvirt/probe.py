@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeRefused, ProbeTimeout, Question, Refusal, Report
-from domcaps_exporter.view import Parsed, View, gather
+from domcaps_exporter.inquiry import Inquiry
+from domcaps_exporter.view import View
 from domcaps_libvirt.clients import client
 from domcaps_libvirt.describe import host as host_question
 from domcaps_libvirt.describe import reports
@@ -29,9 +30,7 @@ class Libvirt:
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
-        self._parsed = Parsed()
-        self._last: Facts = {}
-        self._understood: tuple[Report, ...] = ()
+        self._inquiry = Inquiry(lambda view: reports(view, wanted))
 
     def probe(self, host: Host) -> Facts:
         """Ask, every time: libvirt remembers for itself. The last questions go first, so that mostly they are the only ones.
@@ -40,33 +39,22 @@ class Libvirt:
             HypervisorAbsent: no libvirt is configured.
             ProbeTimeout: one did not answer in time.
             ProbeRefused: one is not there, or will not be asked.
-            UnreadableAnswer: one answered nonsense.
         """
         if not self.wanted.uris:
             raise HypervisorAbsent("no URI is configured (drivers.libvirt.uris)")
-        probe = Probe(host)
-        again = probe.ask(self._last)
-        if self._last and again == self._last:
-            return self._last
-        facts = gather(self._understand, probe.ask, self._parsed, again)
-        self._judge(facts)
-        self._last = facts
-        return facts
+        return self._inquiry.probe(Probe(host).ask, self._judge)
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
         """Understand."""
-        return tuple(reports(View(facts, self._parsed), self.wanted))
+        return self._inquiry.describe(facts)
 
-    def _understand(self, view: View) -> None:
-        self._understood = tuple(reports(view, self.wanted))
-
-    def _judge(self, facts: Facts) -> None:
+    def _judge(self, view: View, understood: tuple[Report, ...]) -> None:
         """A libvirt that offers nothing of what is wanted, or refuses every document, gives no answer."""
-        offering = {report.source for report in self._understood}
+        offering = {report.source for report in understood}
         for uri in self.wanted.uris:
             if uri not in offering:
                 raise ProbeRefused(f"{uri}: libvirt offers no guests of the architectures, machines and virttypes that are wanted")
-            answers = [answer for one, answer in facts.items() if one.args[:2] == (uri, "domcapabilities")]
+            answers = [answer for one, answer in view.facts.items() if one.args[:2] == (uri, "domcapabilities")]
             if answers and all(isinstance(answer, Refusal) for answer in answers):
                 raise ProbeRefused(f"{uri}: {_words(answers[0])}")
 

@@ -28,9 +28,10 @@ from domcaps_exporter import (
     UnreadableAnswer,
     question,
 )
+from domcaps_exporter.inquiry import Inquiry
 from domcaps_exporter.model import Child
 from domcaps_exporter.qmp import Monitor, exchange_first
-from domcaps_exporter.view import Parsed, View, gather
+from domcaps_exporter.view import View
 from domcaps_qemu.describe import reports
 from domcaps_qemu.needs import MODULES as INSTALLED_MODULES
 from domcaps_qemu.processor import MAP_FOLDER
@@ -89,11 +90,8 @@ class Qemu:
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
-        self._parsed = Parsed()
         self._executables: dict[str, str] = {}
-        self._last: Facts = {}
-        self._reports: tuple[Report, ...] = ()
-        self._understood: tuple[Report, ...] = ()
+        self._inquiry = Inquiry(lambda view: reports(view, wanted))
 
     def probe(self, host: Host) -> Facts:
         """Ask. An unchanged host is asked its last questions again, and launches nothing.
@@ -103,22 +101,11 @@ class Qemu:
             ProbeError: no emulator could be asked.
         """
         with Probe(host, self._executables) as probe:
-            again = probe.ask_all(self._last)
-            if self._last and again == self._last:
-                return self._last
-            facts = gather(self._understand, probe.ask, self._parsed, again)
-            if not self._understood:
-                raise HypervisorAbsent("no QEMU system emulator for this architecture in PATH, nor /usr/libexec/qemu-kvm")
-            probe.judge(facts)
-        self._last, self._reports = facts, self._understood
-        return facts
+            return self._inquiry.probe(probe.ask, probe.judge)
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
-        """Understand: what was understood while asking, where these are the facts that came of it."""
-        return self._reports if facts == self._last else tuple(reports(View(facts, self._parsed), self.wanted))
-
-    def _understand(self, view: View) -> None:
-        self._understood = tuple(reports(view, self.wanted))
+        """Understand."""
+        return self._inquiry.describe(facts)
 
 
 class Probe:
@@ -136,13 +123,6 @@ class Probe:
     def __exit__(self, *_: object) -> None:
         self._end(list(self._talks))
 
-    def ask_all(self, questions: Iterable[Question]) -> Facts:
-        """The answers to all these, cheap ones and QEMU's."""
-        wanted = frozenset(questions)
-        answers = self.ask(wanted)
-        left = wanted - answers.keys()
-        return {**answers, **self.ask(left)} if left else answers
-
     def ask(self, wanted: frozenset[Question]) -> Facts:
         """The files first: what they say decides what QEMU must be asked. Meanwhile QEMU thinks about what is certain already."""
         talk = frozenset(one for one in wanted if one.kind == "qmp")
@@ -155,11 +135,13 @@ class Probe:
         cheap = {one: self._once(one) for one in files - dear}
         return {**known, **cheap, **(self._host.remember(dear, self._identity, self._look) if dear else {})}
 
-    def judge(self, facts: Facts) -> None:
+    def judge(self, view: View, understood: tuple[Report, ...]) -> None:
         """Is there anything to report?"""
-        asked = [one for one in facts if one.kind == "qmp"]
+        if not understood:
+            raise HypervisorAbsent("no QEMU system emulator for this architecture in PATH, nor /usr/libexec/qemu-kvm")
+        asked = [one for one in view.facts if one.kind == "qmp"]
         failures = [talk.monitor.failure for talk in self._talks.values() if talk.monitor.failure is not None]
-        if failures and asked and not any(isinstance(facts[one], bytes) for one in asked):
+        if failures and asked and not any(isinstance(view.facts[one], bytes) for one in asked):
             raise failures[0]
 
     def _once(self, asked: Question) -> Answer:

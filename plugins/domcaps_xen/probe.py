@@ -11,8 +11,9 @@ import time
 from collections import defaultdict
 
 from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeError, ProbeRefused, Question, Refusal, Report, question
+from domcaps_exporter.inquiry import Inquiry
 from domcaps_exporter.qmp import Monitor, exchange
-from domcaps_exporter.view import Parsed, View, gather
+from domcaps_exporter.view import View
 from domcaps_xen.describe import reports
 from domcaps_xen.device_model import KIND
 from domcaps_xen.hypervisor import controls, is_xen
@@ -39,10 +40,8 @@ class Xen:
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
-        self._parsed = Parsed()
         self._executables: dict[str, str] = {}
-        self._last: Facts = {}
-        self._reports: tuple[Report, ...] = ()
+        self._inquiry = Inquiry(lambda view: reports(view, wanted))
 
     def probe(self, host: Host) -> Facts:
         """Ask. An unchanged host is asked its last questions again, and starts nothing.
@@ -51,24 +50,14 @@ class Xen:
             HypervisorAbsent: this is no Xen, or a domain that Xen does not let control it.
             ProbeRefused: nobody may see whether it is.
         """
-        probe = Probe(host, self._executables)
-        again = probe.ask(frozenset(self._last))
-        if self._last and again == self._last:
-            return self._last
-        facts = gather(self._understand, probe.ask, self._parsed, again)
-        _insist_on_control(View(facts, self._parsed))
-        self._last, self._reports = facts, tuple(reports(View(facts, self._parsed), self.wanted))
-        return facts
+        return self._inquiry.probe(Probe(host, self._executables).ask, _insist_on_control)
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
-        """Understand: what was understood while asking, where these are the facts that came of it."""
-        return self._reports if facts == self._last else tuple(reports(View(facts, self._parsed), self.wanted))
-
-    def _understand(self, view: View) -> None:
-        tuple(reports(view, self.wanted))
+        """Understand."""
+        return self._inquiry.describe(facts)
 
 
-def _insist_on_control(view: View) -> None:
+def _insist_on_control(view: View, _: tuple[Report, ...]) -> None:
     xen, control = is_xen(view), controls(view)
     if xen is False:
         raise HypervisorAbsent("this host does not run on Xen")

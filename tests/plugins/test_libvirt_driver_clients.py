@@ -246,8 +246,10 @@ def test_a_libvirt_python_that_prints_something_else_is_unreadable(bindings: Cal
 
 def test_a_virsh_that_prints_no_xml_is_unreadable(virsh: Callable[[str], None]) -> None:
     virsh("echo hello")
+    libvirt = driver()
+    facts = libvirt.probe(host())
     with pytest.raises(UnreadableAnswer, match=r"libvirt qemu\+ssh://there/system capabilities: "):
-        driver().probe(host())
+        libvirt.describe(facts)
 
 
 def test_a_hung_virsh_ends_at_the_deadline(virsh: Callable[[str], None]) -> None:
