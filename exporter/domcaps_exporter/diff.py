@@ -15,7 +15,7 @@ from typing import Literal
 
 from domcaps_exporter.capabilities import FEATURE, Capabilities
 from domcaps_exporter.claims import GUEST
-from domcaps_exporter.reasons import sentence
+from domcaps_exporter.reasons import entry, sentence
 from domcaps_exporter.terminal import printable
 from domcaps_exporter.truths import Key
 
@@ -201,11 +201,17 @@ def _plain(pair: Pair) -> dict[str, object]:
                 "place": list(one.place),
                 "before": one.before,
                 "after": one.after,
-                "reasons": [{"prerequisite": name, "text": sentence(name)} for name in one.reasons],
+                "reasons": [_reason(name) for name in one.reasons],
             }
             for one in pair.differences
         ],
     }
+
+
+def _reason(prerequisite: str) -> dict[str, str]:
+    known = entry(prerequisite)
+    more = {} if known is None else {"look": known.look, "mend": known.mend}
+    return {"prerequisite": prerequisite, "text": sentence(prerequisite), **more}
 
 
 def as_text(comparison: Comparison) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from domcaps_exporter import cpu_panel
-from domcaps_exporter.markup import folded, items, link, table, text
+from domcaps_exporter.markup import coded, folded, items, link, table, text
 from domcaps_exporter.matrix import Lack, Matrix, Row
 from domcaps_exporter.model import MachineType, Report, Truth, Unmet
-from domcaps_exporter.reasons import sentence
+from domcaps_exporter.reasons import entry, sentence
 from domcaps_exporter.truths import fingerprint, loaders
 
 
@@ -50,7 +50,14 @@ def can_run(truth: Truth) -> str:
 
 
 def _alarm(report: Report) -> str:
-    return f'<div class="alarm">Such a guest cannot run here:{_reasons(report.guest.unmet) or " no reason is given."}</div>'
+    unmet = report.guest.unmet
+    return f'<div class="alarm">Such a guest cannot run here:{_reasons(unmet) or " no reason is given."}{_help(unmet)}</div>'
+
+
+def _help(unmet: Iterable[Unmet]) -> str:
+    """How to look at each of these, and what mends it."""
+    known = (found for one in unmet if (found := entry(one.prerequisite)) is not None)
+    return "".join(f"<p>To look: {coded(one.look)}. What usually mends it: {coded(one.mend)}.</p>" for one in known)
 
 
 def _facts(panel: Panel) -> str:
@@ -97,8 +104,16 @@ def _lack(lack: Lack) -> str:
 
 
 def _reasons(unmet: Iterable[Unmet]) -> str:
-    shown = "".join(f'<li title="{text(one.prerequisite)}">{text(sentence(one.prerequisite))}{_aside(one)}</li>' for one in unmet)
+    shown = "".join(
+        f'<li title="{text(_tip(one.prerequisite))}">{text(sentence(one.prerequisite))}{_aside(one)}</li>' for one in unmet
+    )
     return f'<ul class="reasons">{shown}</ul>' if shown else ""
+
+
+def _tip(prerequisite: str) -> str:
+    """Its name, and what helps."""
+    known = entry(prerequisite)
+    return prerequisite if known is None else f"{prerequisite}\nlook: {known.look}\nmends: {known.mend}"
 
 
 def _aside(unmet: Unmet) -> str:

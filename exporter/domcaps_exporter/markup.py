@@ -12,6 +12,11 @@ def text(words: str | None) -> str:
     return escape((words or "").encode("utf-8", "backslashreplace").decode())
 
 
+def coded(words: str) -> str:
+    """Escaped, and what stands in backticks as code."""
+    return "".join(f"<code>{text(part)}</code>" if odd % 2 else text(part) for odd, part in enumerate(words.split("`")))
+
+
 def link(address: str, words: str) -> str:
     """A link within this server; `address` is a path, quoted here."""
     return f'<a href="{escape(quote(address, errors="surrogateescape"))}">{text(words)}</a>'

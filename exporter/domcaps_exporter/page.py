@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from domcaps_exporter import guest_panel
+from domcaps_exporter import guest_panel, remedies
 from domcaps_exporter.cpu_panel import told_apart
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.guest_panel import Panel, can_run
@@ -46,6 +46,7 @@ def render(
         _overview(panels),
         _changes(changes),
         *(guest_panel.render(panel, unfolded=len(panels) < _MANY) for panel in panels),
+        remedies.render(panels),
         _drivers(outcomes, tuple(plugins)),
         f"</main>\n<footer><p>domcaps-exporter {text(version)}</p></footer>\n</body></html>\n",
     )

@@ -11,6 +11,8 @@ what that lacks (in parentheses, as the table says: what libvirt does not look a
                         - pciBackend vfio: iommu-groups, dev-vfio
       meaning           dev-vfio: there is no /dev/vfio/vfio (is the module vfio
                           loaded?)
+
+Of a guest that cannot run here it says that, why, how to look and what mends it; its values are left out, as in the metrics.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from dataclasses import asdict
 from textwrap import wrap
 
 from domcaps_exporter.model import Outcome, Report, Truth, Unmet
-from domcaps_exporter.reasons import foreign, sentence
+from domcaps_exporter.reasons import entry, foreign, sentence
 from domcaps_exporter.terminal import line
 from domcaps_exporter.truths import Key, elements, host_model, loaders, models, parameters, values
 
@@ -60,8 +62,15 @@ def _outcome(outcome: Outcome) -> Iterator[str]:
 
 
 def _report(driver: str, report: Report) -> Iterator[str]:
+    emulator = f"{report.identity.emulator} {report.version}"
+    if report.guest.supported is False:
+        yield from _wrapped(f"{driver}: ", f"{_headline(report)}: such a guest cannot run here")
+        yield from _row("guest", [_guest(report), *_remedies(report.guest.unmet)])
+        yield from _row("emulator", [emulator])
+        yield from _row("note", [*report.notes, "the rest is left out; --format json has it"])
+        return
     yield from _wrapped(f"{driver}: ", _headline(report))
-    yield from _row("emulator", [f"{report.identity.emulator} {report.version}"])
+    yield from _row("emulator", [emulator])
     yield from _row("guest", [_guest(report)])
     for element, texts in _paragraphs(report).items():
         yield from _row(element, texts)
@@ -79,7 +88,9 @@ def _headline(report: Report) -> str:
 
 
 def _guest(report: Report) -> str:
-    word = {True: "yes", False: f"no: {_lacks(report.guest.unmet)}", None: "unknown"}[report.guest.supported]
+    if report.guest.supported is False:
+        return f"no: {_lacks(report.guest.unmet)}"
+    word = "yes" if report.guest.supported else "unknown"
     most = report.told.vcpus_max if report.told is not None else None
     return word if most is None else f"{word}, up to {most} vcpus"
 
@@ -89,9 +100,17 @@ def _lacks(unmet: Iterable[Unmet]) -> str:
     return ", ".join(names) or "no reason given"
 
 
+def _remedies(unmet: Iterable[Unmet]) -> Iterator[str]:
+    """What each of these means, how to look at it, and what mends it."""
+    for lack in unmet:
+        known = entry(lack.prerequisite)
+        if known is not None:
+            yield from (f"{lack.prerequisite}: {known.means}", f"- look: {known.look}", f"- mends: {known.mend}")
+
+
 def _meanings(report: Report) -> Iterator[str]:
     """What parentheses mean, and the names of those prerequisites about which something could be done here."""
-    denied = [report.guest] if report.guest.supported is False else [one for one in report.verdicts if one.supported is False]
+    denied = [one for one in report.verdicts if one.supported is False]
     if any(lack.libvirt == "accepts" for verdict in denied for lack in verdict.unmet):
         yield "(in parentheses): libvirt does not look at it, and lists the value all the same"
     for name in dict.fromkeys(lack.prerequisite for verdict in denied for lack in verdict.unmet):

@@ -67,6 +67,7 @@ summary { cursor: pointer }
 summary h2 { display: inline; margin: 0 }
 .document { margin: 1rem 0; padding: .75rem 1rem; background: var(--panel) }
 .alarm { padding: .6rem .9rem; border-left: .3rem solid var(--no); background: var(--no-ground) }
+.alarm p { margin: .4rem 0 0 }
 @media (max-width: 44rem) {
   .matrix th:first-child { width: 8.75rem }
   .matrix th small { display: block }

@@ -99,8 +99,18 @@ def test_a_guest_that_cannot_run_says_why_and_nothing_else() -> None:
     impossible = replace(REPORT, guest=Verdict("guest", "", "", False, (Unmet("dev-kvm", "refuses"),)))
     text = told(page(Outcome("qemu", (impossible,))))
     assert "Such a guest cannot run here: there is no /dev/kvm" in text
+    assert "To look: ls -l /dev/kvm , lsmod | grep kvm" in text
+    assert "What mends what is missing: 1 " in text
     assert "IOMMU" not in text
     assert "✗ cannot run - - -" in text
+
+
+def test_what_is_lacking_has_its_remedy_once_whatever_the_number_of_guests() -> None:
+    other = replace(REPORT, identity=replace(GUEST, machine="pc"))
+    text = page(Outcome("qemu", (REPORT, other)))
+    assert told(text).count("dmesg | grep -iE 'dmar|iommu|amd-vi' VT-d or AMD-Vi on in the firmware") == 1
+    assert "s390" not in text[text.index("What mends what is missing") :]
+    assert 'title="iommu-groups\nlook: `ls /sys/kernel/iommu_groups`' in text
 
 
 def test_drivers_and_plugins_say_how_they_are() -> None:

@@ -121,9 +121,21 @@ def test_each_kind_of_finding_has_its_row(row: str) -> None:
     assert f"  {row}" in shown(REPORT).splitlines()
 
 
-def test_a_guest_that_cannot_run_says_what_it_lacks() -> None:
-    report = Report(IDENTITY, Verdict("guest", "", "", False, (Unmet("dev-kvm", "refuses"),)))
-    assert "  guest             no: dev-kvm\n" in shown(report)
+def test_a_guest_that_cannot_run_says_so_first_with_what_mends_it() -> None:
+    lacking = (Unmet("dev-kvm", "refuses"), Unmet("acme-licence", "refuses"))
+    lines = shown(replace(REPORT, guest=Verdict("guest", "", "", False, lacking))).splitlines()
+    assert lines[0] == "qemu: x86_64 q35 (pc-q35-7.2) kvm: such a guest cannot run here"
+    assert lines[1] == "  guest             no: dev-kvm, acme-licence"
+    assert lines[2].startswith("                    dev-kvm: there is no /dev/kvm ")
+    assert lines[4].startswith("                    - look: `ls -l /dev/kvm`")
+    assert [line for line in lines if line.startswith("                    - mends: ")]
+
+
+def test_the_values_of_a_guest_that_cannot_run_are_left_out() -> None:
+    text = shown(replace(REPORT, guest=Verdict("guest", "", "", False)))
+    assert "  guest             no: no reason given" in text
+    assert "is left out; --format json has it" in text
+    assert not [word for word in ("hostdev", "cpu models", "firmware files", "meaning") if word in text]
 
 
 def test_an_element_that_is_refused_as_a_whole_says_why() -> None:

@@ -1,0 +1,30 @@
+"""What mends what a host lacks, on the page: each prerequisite once, how to look at it by hand, and what usually helps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from domcaps_exporter.guest_panel import Panel
+from domcaps_exporter.markup import coded, folded, table, text
+from domcaps_exporter.reasons import entry
+
+
+def render(panels: Iterable[Panel]) -> str:
+    """The table, folded; of what only other machines or architectures have, nothing. Empty where nothing is lacking."""
+    rows = [
+        (f"<code>{text(name)}</code>", text(known.means), coded(known.look), coded(known.mend))
+        for name in dict.fromkeys(name for panel in panels for name in _lacking(panel))
+        if (known := entry(name)) is not None
+    ]
+    heads = ("Prerequisite", "What it means", "How to look", "What usually mends it")
+    return (
+        folded(f"What mends what is missing: {len(rows)}", table("Each prerequisite that is lacking", heads, rows)) if rows else ""
+    )
+
+
+def _lacking(panel: Panel) -> Iterator[str]:
+    """While the guest itself cannot run, that is all there is to mend."""
+    if panel.report.guest.supported is False:
+        yield from (one.prerequisite for one in panel.report.guest.unmet)
+    else:
+        yield from (one.prerequisite for row in panel.matrix.rows for lack in row.lack for one in lack.unmet)
