@@ -13,7 +13,8 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -41,6 +42,7 @@ from domcaps_exporter.exposition import TEXT_0
 from domcaps_exporter.flags import Flags, UsageError
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.model import Driver, Facts, Host, Outcome, Report, Settings
+from domcaps_exporter.notices import Notices
 from domcaps_exporter.probing import Watch
 from domcaps_exporter.process import share_memory
 from domcaps_exporter.progress import Progress, Told
@@ -182,12 +184,18 @@ def _listed(names: Iterable[str]) -> str:
 
 def _service(said: Flags, mustered: Mustered, progress: Progress | None = None, chronicle: Chronicle | None = None) -> Service:
     watches = [_watch(driver, _paths(said), said.probe_timeout, progress) for driver in mustered.drivers]
-    return _serviced(said, watches, mustered.plugins, chronicle)
+    return _serviced(said, watches, mustered.plugins, chronicle, Notices())
 
 
-def _serviced(said: Flags, watches: Iterable[Watch], plugins: Iterable[Plugin], chronicle: Chronicle | None = None) -> Service:
-    host = "" if said.replay else platform.node()
-    return Service(watches, plugins, series_limit=said.series_limit, options=said.config.metrics, chronicle=chronicle, host=host)
+def _serviced(
+    said: Flags,
+    watches: Iterable[Watch],
+    plugins: Iterable[Plugin],
+    chronicle: Chronicle | None = None,
+    notices: Notices | None = None,
+) -> Service:
+    host, limit, options = "" if said.replay else platform.node(), said.series_limit, said.config.metrics
+    return Service(watches, plugins, series_limit=limit, options=options, chronicle=chronicle, host=host, notices=notices)
 
 
 def _chronicle(said: Flags, mustered: Mustered) -> Chronicle:
@@ -264,9 +272,20 @@ async def _serving(service: Service, aims: Mapping[str, Target], said: Flags, fr
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, end)
     _LOG.info("starting", extra={"fields": {"version": service.version, "drivers": ",".join(service.drivers)}})
-    async with notifier.watched():
+    async with notifier.watched(), _tried(service, said):
         await serve(service, _addresses(said), said.web_telemetry_path, stop, ready, aims, front)
     _LOG.info("stopped")
+
+
+@asynccontextmanager
+async def _tried(service: Service, said: Flags) -> AsyncIterator[None]:
+    """A configuration of drivers is tried at once: what it names and this host has not is in the log before the first scrape."""
+    trying = asyncio.create_task(service.scrape(said.probe_timeout, said.config.drivers)) if said.config.drivers else None
+    try:
+        yield
+    finally:
+        if trying is not None:
+            trying.cancel()
 
 
 def _addresses(said: Flags) -> Sequence[str]:

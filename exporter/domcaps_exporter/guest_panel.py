@@ -166,4 +166,4 @@ def _machines(machines: Iterable[MachineType]) -> str:
 
 def _notes(notes: Iterable[str]) -> str:
     shown = "".join(f"<li>{text(note)}</li>" for note in notes)
-    return f'<h3>What could not be found out</h3><ul class="reasons">{shown}</ul>' if shown else ""
+    return f'<h3>Notes</h3><ul class="reasons">{shown}</ul>' if shown else ""

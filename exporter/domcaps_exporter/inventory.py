@@ -4,6 +4,8 @@ PLUGIN           VERSION      DRIVER       STATE
 qemu             1.0          qemu         answers: 2
 xen              1.0          xen          absent: no control domain of Xen
 acme             2.1          -            refused: ImportError: no module named acme
+
+qemu: machines: found 'q53', which /usr/bin/qemu-system-x86_64 does not have; did you mean q35?
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.model import Outcome
+from domcaps_exporter.notices import notes
 from domcaps_exporter.terminal import line
 
 
 def table(plugins: Iterable[Plugin], outcomes: Mapping[str, Outcome]) -> str:
-    """A line for each driver, and for each plugin that was refused; a driver without an outcome was left alone."""
+    """A line for each driver, and for each plugin that was refused; a driver without an outcome was left alone. Then the notes."""
     rows = [("PLUGIN", "VERSION", "DRIVER", "STATE"), *(row for plugin in plugins for row in _rows(plugin, outcomes))]
-    return "".join(f"{name:<16} {version:<12} {driver:<12} {state}\n" for name, version, driver, state in rows)
+    noted = [f"{driver}: {line(note)}\n" for driver, outcome in outcomes.items() for note in notes(outcome)]
+    table = "".join(f"{name:<16} {version:<12} {driver:<12} {state}\n" for name, version, driver, state in rows)
+    return "".join((table, *(["\n"] if noted else []), *noted))
 
 
 def complaints(plugins: Iterable[Plugin], outcomes: Mapping[str, Outcome]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from domcaps_exporter.guest_panel import Panel, can_run
 from domcaps_exporter.markup import link, table, text
 from domcaps_exporter.matrix import matrix
 from domcaps_exporter.model import Outcome
+from domcaps_exporter.notices import notes
 from domcaps_exporter.past import Change
 from domcaps_exporter.reasons import sentence
 from domcaps_exporter.service import catalogue
@@ -146,7 +147,9 @@ def _plugin(plugin: Plugin | None) -> str:
 def _answer(outcome: Outcome) -> tuple[str, str]:
     failure = outcome.failure
     if failure is None:
-        return '<b class="yes">✓ answered</b>', f"kinds of guests: {len(outcome.reports)}, in {outcome.duration:.3f} s"
+        said = f"kinds of guests: {len(outcome.reports)}, in {outcome.duration:.3f} s"
+        noted = "".join(f"<li>{_long(note)}</li>" for note in notes(outcome))
+        return '<b class="yes">✓ answered</b>', said + (f'<ul class="reasons">{noted}</ul>' if noted else "")
     if failure.reason == "absent":
         return '<b class="unsure">not here</b>', _long(failure.text)
     return f'<b class="no">✗ {text(failure.reason)}</b>', _long(failure.text)

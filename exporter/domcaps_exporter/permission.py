@@ -14,10 +14,13 @@ import stat
 import struct
 import sys
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import NamedTuple
 
 _BITS = {"r": 4, "w": 2, "rw": 6}
 _ACL = "system.posix_acl_access"
+_USERS = "/etc/passwd"
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 
 
@@ -62,8 +65,23 @@ def person_named(user: str) -> Person:
     try:
         record = pwd.getpwuid(int(user)) if user.removeprefix("+").isdecimal() else pwd.getpwnam(user)
     except (KeyError, OverflowError) as error:
-        raise ValueError(f"there is no user {user!r}") from error
+        raise ValueError(f"there is no user {user!r}{_near(user)}") from error
     return Person(record.pw_uid, frozenset(os.getgrouplist(record.pw_name, record.pw_gid)))
+
+
+def _near(user: str) -> str:
+    """Those of the file with a similar name; a directory of users (LDAP) may be too long to be looked through."""
+    try:
+        near = _similar(user, os.stat(_USERS).st_mtime_ns)
+    except OSError:
+        near = []
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
+
+
+@lru_cache(maxsize=16)
+def _similar(user: str, _version: int) -> list[str]:
+    with open(_USERS, encoding="utf-8", errors="replace") as file:
+        return get_close_matches(user, [entry.partition(":")[0] for entry in file], 3)
 
 
 def read_acl(data: bytes) -> tuple[Entry, ...]:

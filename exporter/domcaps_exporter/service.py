@@ -24,6 +24,7 @@ from domcaps_exporter.exposition import TEXT_0, Format, Part, gzipped, plain
 from domcaps_exporter.ledger import Ledger
 from domcaps_exporter.metrics import Exposed, Options, completed, exposed, families
 from domcaps_exporter.model import Document, Driver, Outcome, Report
+from domcaps_exporter.notices import Notices
 from domcaps_exporter.past import Past
 from domcaps_exporter.process import Process
 from domcaps_exporter.recall import lost, recalled
@@ -70,7 +71,10 @@ class _Judged:
 
 
 class Service:
-    """The drivers of one exporter. For one event loop. Without a `chronicle` it remembers for itself, as long as it lives."""
+    """The drivers of one exporter. For one event loop. Without a `chronicle` it remembers for itself, as long as it lives.
+
+    `notices` are told what the drivers note.
+    """
 
     def __init__(
         self,
@@ -81,7 +85,9 @@ class Service:
         options: Options | None = None,
         chronicle: Chronicle | None = None,
         host: str = "",
+        notices: Notices | None = None,
     ) -> None:
+        self._notices = notices
         self._watches = {watch.driver.name: watch for watch in watches}
         self.plugins: Sequence[Plugin] = tuple(plugins)
         self.version = version("domcaps-exporter")
@@ -171,6 +177,8 @@ class Service:
         return judged.exposed
 
     def _judged_anew(self, outcome: Outcome) -> _Judged:
+        if self._notices is not None:
+            self._notices.tell(outcome)
         shown = exposed(outcome, self._limit, self._options)
         if shown.failure is None:
             self.chronicle.learn(outcome)

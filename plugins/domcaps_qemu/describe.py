@@ -20,11 +20,11 @@ from domcaps_qemu.beyond import BEYOND
 from domcaps_qemu.emulators import Emulator, emulators, host_arch
 from domcaps_qemu.firmware import descriptors_of
 from domcaps_qemu.guests import guests, may_open_kvm, unknown_user
-from domcaps_qemu.machines import Machine, preferred
+from domcaps_qemu.machines import Machine, misnamed, preferred
 from domcaps_qemu.processor import SECURITY_AND_MIGRATION, Processor, processor
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.table import AFTER_CPU, OS_AND_MEMORY
-from domcaps_qemu.world import ACCELERATED, BINARY, World
+from domcaps_qemu.world import ACCELERATED, BINARY, Guest, World
 
 _USUAL = Wanted()
 
@@ -60,7 +60,12 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
                 worlds = {words: World(view, guest, words, descriptors) for words in {profile, NEWEST}}
                 yield _described(worlds, case, machine, verdict)
             else:
-                yield Report(Identity(guest.emulator, guest.arch, guest.stable, guest.virttype), verdict, path=guest.emulator)
+                yield _gone(guest, verdict)
+
+
+def _gone(guest: Guest, verdict: Verdict) -> Report:
+    identity = Identity(guest.emulator, guest.arch, guest.stable, guest.virttype)
+    return Report(identity, verdict, path=guest.emulator, notes=(f"emulators: found {guest.emulator!r}, and no program is there",))
 
 
 def _case(view: View, emulator: Emulator, wanted: Wanted, profile: Version, failures: Failures) -> _Case:
@@ -93,10 +98,14 @@ def _described(worlds: Mapping[Version, World], case: _Case, machine: Machine, r
         deprecated=machine.deprecated,
         host_features=said[NEWEST].host_features,
         machine_types=case.types,
-        notes=(*said[NEWEST].cpu.notes, *failures, *case.notes),
+        notes=(*said[NEWEST].cpu.notes, *failures, *case.notes, *_misnamed(machine, case.emulator)),
         document=answer,
         capabilities=newest if newest != answer else None,
     )
+
+
+def _misnamed(machine: Machine, emulator: Emulator) -> tuple[str, ...]:
+    return misnamed(emulator.machines, machine.name, emulator.path) if emulator.machines is not None else ()
 
 
 def _selected(features: tuple[tuple[str, bool], ...], wanted: Wanted) -> tuple[tuple[str, bool], ...]:

@@ -52,7 +52,8 @@ def unknown_user(view: View, wanted: Wanted) -> tuple[str, ...]:
         return () if answer == b"yes" else (f"whether guests may use KVM is unknown: {_QEMU_CONF} may not be read",)
     if not isinstance(answer, Refusal) or answer.why == "absent":
         return ()
-    return (f"whether guests may use KVM is unknown: {answer.text or answer.why}",)
+    setting = "guest_user: " if wanted.guest_user else ""
+    return (f"{setting}{answer.text or answer.why}; whether guests may use KVM is unknown",)
 
 
 def guests(view: View, emulator: Emulator, wanted: Wanted, host: str, profile: Version) -> Iterator[tuple[Guest, Machine, Verdict]]:

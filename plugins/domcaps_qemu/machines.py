@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from domcaps_exporter.qmp import Object, entries, flag, number, text
 from domcaps_exporter.rules import Version
@@ -90,6 +91,16 @@ def named(offered: Sequence[Machine], name: str) -> Machine | None:
     """The machine that goes by this name or alias; an alias wins, as in libvirt."""
     by_alias = next((machine for machine in offered if machine.alias == name), None)
     return by_alias or next((machine for machine in offered if machine.name == name), None)
+
+
+def misnamed(offered: Sequence[Machine], name: str, emulator: str) -> tuple[str, ...]:
+    """What there is to say, if so, of a name that was asked for and no machine has."""
+    if named(offered, name) is not None:
+        return ()
+    names = dict.fromkeys(word for machine in offered for word in (machine.alias, machine.name) if word)
+    near = get_close_matches(name, names, 3)
+    advice = f"did you mean {' or '.join(near)}?" if near else f"{emulator} -machine help lists what it has"
+    return (f"machines: found {name!r}, which {emulator} does not have; {advice}",)
 
 
 def default(offered: Sequence[Machine], arch: str, profile: Version) -> Machine | None:

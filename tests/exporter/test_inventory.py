@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.inventory import complaints, table
-from domcaps_exporter.model import Failure, Outcome
+from domcaps_exporter.model import Failure, Identity, Outcome, Report, Verdict
 
 PLUGINS = (
     Plugin("qemu", "1.0", None, ("qemu",)),
@@ -27,6 +27,13 @@ def test_each_driver_has_its_state_with_the_reason_beside_it() -> None:
         ["two", "2.1", "left", "left alone"],
         ["hung", "3", "hung", "timeout: no answer within 5 s"],
     ]
+
+
+def test_what_drivers_note_stands_below_each_note_once() -> None:
+    guests = (Identity("/bin/qemu", "x86_64", "q53", virttype) for virttype in ("kvm", "qemu"))
+    runs = Verdict("guest", "", "", False)
+    outcome = Outcome("qemu", tuple(Report(guest, runs, notes=("machines: found 'q53'\x1b", "another")) for guest in guests))
+    assert table(PLUGINS[:1], {"qemu": outcome}).splitlines()[2:] == ["", "qemu: machines: found 'q53'?", "qemu: another"]
 
 
 def test_a_refused_plugin_has_its_error_on_one_line_that_a_terminal_only_shows() -> None:

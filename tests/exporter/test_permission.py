@@ -97,6 +97,11 @@ def test_an_unknown_user_is_an_error(tmp_path: Path, name: str) -> None:
         may(str(tmp_path), "r", name)
 
 
+def test_a_user_that_is_misspelt_is_told_who_may_have_been_meant() -> None:
+    with pytest.raises(ValueError, match=r"there is no user 'nobodyy' \(did you mean .*nobody"):
+        person_named("nobodyy")
+
+
 def test_an_acl_is_read_from_the_kernels_form() -> None:
     assert read_acl(acl((1, 6, 0), (2, 4, 107))) == (Entry(1, 6, 0), Entry(2, 4, 107))
 

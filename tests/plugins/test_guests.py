@@ -208,6 +208,13 @@ def test_that_nobody_knows_the_user_is_said_where_it_matters() -> None:
     assert "/etc/libvirt/qemu.conf may not be read" in note
 
 
+def test_a_user_who_is_not_there_is_said_with_the_setting_that_names_them() -> None:
+    view = View({access("me"): Refusal("error", "there is no user 'me'")})
+    assert unknown_user(view, Wanted(guest_user="me")) == (
+        "guest_user: there is no user 'me'; whether guests may use KVM is unknown",
+    )
+
+
 def test_the_setting_wins_over_qemu_conf() -> None:
     assert guest_user(View({CONF: b'user = "qemu"'}), Wanted(guest_user="me")) == "me"
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from domcaps_qemu.machines import Machine, default, machines, named, preferred
+from domcaps_qemu.machines import Machine, default, machines, misnamed, named, preferred
 
 
 def listed(*entries: dict[str, object]) -> tuple[Machine, ...]:
@@ -34,6 +34,22 @@ def test_what_qemu_says_of_a_machine_is_kept() -> None:
 def test_a_machine_goes_by_its_name_and_its_alias() -> None:
     assert named(OFFERED, "q35") is named(OFFERED, "pc-q35-9.1") is OFFERED[2]
     assert named(OFFERED, "pc-q35-1.0") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("q35", ()),
+        ("q53", ("machines: found 'q53', which /bin/qemu does not have; did you mean q35?",)),
+        (
+            "pc-q35-9.O",
+            ("machines: found 'pc-q35-9.O', which /bin/qemu does not have; did you mean pc-q35-9.1 or pc-q35-9.0 or pc-q35-2.12?",),
+        ),
+        ("virt", ("machines: found 'virt', which /bin/qemu does not have; /bin/qemu -machine help lists what it has",)),
+    ],
+)
+def test_a_name_that_no_machine_has_is_told_with_those_that_may_have_been_meant(name: str, said: tuple[str, ...]) -> None:
+    assert misnamed(OFFERED, name, "/bin/qemu") == said
 
 
 def test_an_alias_wins_over_a_name() -> None:
