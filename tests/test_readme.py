@@ -10,7 +10,8 @@ import yaml
 from prometheus_client.core import Metric
 
 from domcaps_exporter.chronicle import Chronicle
-from domcaps_exporter.flags import COMMANDS, parse
+from domcaps_exporter.commands import COMMANDS
+from domcaps_exporter.flags import parse
 from domcaps_exporter.ledger import Ledger
 from domcaps_exporter.metrics import NAMES, Options, exposed, families
 from domcaps_exporter.model import (

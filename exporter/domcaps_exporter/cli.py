@@ -36,6 +36,7 @@ from domcaps_exporter import (
     textfile,
 )
 from domcaps_exporter.chronicle import Chronicle
+from domcaps_exporter.commands import PROGRAM
 from domcaps_exporter.drivers import Mustered, Plugin, installed, is_ours, judges, muster
 from domcaps_exporter.errors import DomcapsError, FileTrouble, RecordingError, SettingError
 from domcaps_exporter.exposition import TEXT_0
@@ -97,13 +98,13 @@ def _run(said: Flags) -> int:
         case "completion", shell:
             return _print(completion.script(shell, sorted(_known(_configured(said)))).encode())
         case ("manual",):
-            return _print(manual.page(version(flags.PROGRAM)).encode())
+            return _print(manual.page(version(PROGRAM)).encode())
         case _:
             return _list_drivers(said)
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"{flags.PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

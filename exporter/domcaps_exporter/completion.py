@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from domcaps_exporter.flags import COMMANDS, PROGRAM, SHELLS, SUMMARIES, UsageError, parser
+from domcaps_exporter.commands import COMMANDS, PROGRAM, SHELLS, SUMMARIES
+from domcaps_exporter.flags import UsageError, parser
 
 _FILES = ("A", "B", "DIR", "FILE")
 """Operands that stand for a name in the file system."""

@@ -5,50 +5,21 @@ from __future__ import annotations
 import argparse
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import wrap
 from typing import NoReturn
 
+from domcaps_exporter.commands import COMMANDS, EXAMPLES, HEEDED, PROGRAM, SUMMARIES
 from domcaps_exporter.config import Config
 from domcaps_exporter.durations import long_seconds, seconds
 from domcaps_exporter.errors import DomcapsError
 from domcaps_exporter.log import FORMATS, LEVELS
 from domcaps_exporter.past import RETENTION
 
-PROGRAM = "domcaps-exporter"
 PROFILES = ("auto", "9.0", "11.3", "12.8")
 OUTPUTS = ("table", "xml", "json", "metrics")
-SHELLS = ("bash", "zsh", "fish")
-COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "serve": (),
-    "show": ("[SELECTOR]",),
-    "diff": ("A", "B"),
-    "record": ("DRIVER", "DIR"),
-    "forget": ("[SELECTOR]",),
-    "textfile": ("FILE",),
-    "drivers": (),
-    "completion": ("SHELL",),
-    "manual": (),
-}
-"""Command -> what stands after it; in brackets what may be left out."""
-
-SUMMARIES: Mapping[str, str] = {
-    "serve": "serve /metrics (the default)",
-    "show": "this host, on the terminal; SELECTOR is some of driver, emulator, arch, machine and virttype: arch=x86_64,machine=q35",
-    "diff": "what B lost and gained against A, and why; each is a domainCapabilities XML file, a directory that `record` wrote, "
-    "an exporter's URL, a libvirt URI, or `local`. Exit code 0: equal, 1: different, 2: they could not be compared",
-    "record": "a driver's raw answers, one file per question: a bug report, a test fixture",
-    "forget": "acknowledge losses: they are no longer reported until they happen again; SELECTOR is some of their labels: "
-    "element=hostdev,value=vfio",
-    "textfile": "write the exposition, as a whole or not at all, for node_exporter's textfile collector",
-    "drivers": "the plugins found, what becomes of asking their drivers, and why",
-    "completion": "what makes bash, zsh or fish complete this command line",
-    "manual": "this text as a manual page (roff)",
-}
-"""Command -> what it does."""
-
 _DRIVER_FLAG = re.compile(r"--(no-)?driver\.([a-z][a-z0-9_]*)")
 DESCRIPTION = """\
 What this host's hypervisors can give a guest: libvirt's domain capabilities,
@@ -73,6 +44,7 @@ class Flags(argparse.Namespace):
     operands: tuple[str, ...]
     drivers: dict[str, bool]
     words: list[str]
+    help: bool = False
     config_file: Path | None = None
     replay: Path | None = None
     libvirt_profile: str = "auto"
@@ -103,15 +75,25 @@ def parse(argv: Sequence[str]) -> Flags:
     about_drivers = [word for word in argv if word.startswith(("--driver.", "--no-driver."))]
     flags = parser().parse_intermixed_args([word for word in argv if word not in about_drivers], Flags())
     flags.drivers = _drivers(about_drivers)
+    if flags.help and not flags.words:
+        raise _told(parser().format_help())
     flags.command, *operands = flags.words or ["serve"]
     flags.operands = tuple(operands)
     if flags.command not in COMMANDS:
         raise UsageError(f"found the command {flags.command!r}; expected one of {', '.join(COMMANDS)}")
+    if flags.help:
+        raise _told(guide(flags.command))
     expected = COMMANDS[flags.command]
     if not len([word for word in expected if word[0] != "["]) <= len(operands) <= len(expected):
         found = " ".join(map(repr, operands))
         raise UsageError(f"{flags.command}: found {found or 'nothing'} after it; expected {' '.join(expected) or 'nothing'}")
     return flags
+
+
+def _told(text: str) -> SystemExit:
+    """All that was asked is told."""
+    print(text, end="")
+    return SystemExit(0)
 
 
 def _drivers(words: Sequence[str]) -> dict[str, bool]:
@@ -137,10 +119,13 @@ def parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         usage=f"{PROGRAM} [flags] [command]",
         description="\n".join((DESCRIPTION, "commands:", *(line for name in COMMANDS for line in _command(name)))),
+        epilog=f"{PROGRAM} COMMAND --help: that command's flags, and an example",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        add_help=False,
     )
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("-h", "--help", action="store_true", help="this; after a command: about that command alone")
     parser.add_argument("--version", action="version", version=_version())
     _add_host_flags(parser)
     _add_log_flags(parser)
@@ -148,6 +133,23 @@ def parser() -> argparse.ArgumentParser:
     how = "how (table); diff has table and json"
     parser.add_argument_group("show, diff").add_argument("--format", choices=OUTPUTS, help=how)
     return parser
+
+
+def guide(command: str) -> str:
+    """What `COMMAND --help` says: how it is called, what it does, the flags that it heeds, an example."""
+    synopsis = " ".join((f"[{command}]" if command == "serve" else command, *COMMANDS[command]))
+    guide = _Parser(
+        usage=f"{PROGRAM} {synopsis}{' [flags]' if HEEDED[command] else ''}",
+        description="\n".join(wrap(SUMMARIES[command], _WIDTH)),
+        epilog=f"example:\n  {EXAMPLES[command]}",
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=_WIDTH + 2),
+        add_help=False,
+    )
+    flags = guide.add_argument_group("flags")
+    actions = {action.option_strings[-1].removeprefix("--"): action for action in parser()._actions if action.option_strings}
+    for name in HEEDED[command]:
+        flags._add_action(actions[name])
+    return guide.format_help()
 
 
 def _command(name: str) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator
 
-from domcaps_exporter.flags import COMMANDS, DESCRIPTION, PROGRAM, SUMMARIES, parser
+from domcaps_exporter.commands import COMMANDS, EXAMPLES, PROGRAM, SUMMARIES
+from domcaps_exporter.flags import DESCRIPTION, parser
 
 _EXITS = {
     "0": "done; for diff: the two are equal",
@@ -32,6 +33,7 @@ def _lines(version: str) -> Iterator[str]:
     yield from (".SH DESCRIPTION", _roff(" ".join(DESCRIPTION.split())))
     yield from (".SH COMMANDS", *_list((" ".join((name, *COMMANDS[name])), SUMMARIES[name]) for name in COMMANDS))
     yield from (".SH OPTIONS", "Options may stand before and after the command.", *_list(_options()))
+    yield from (".SH EXAMPLES", ".nf", *map(_roff, EXAMPLES.values()), ".fi")
     yield from (".SH EXIT STATUS", *_list(_EXITS.items()))
     yield from (".SH ENDPOINTS", *_list(_ENDPOINTS.items()))
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from domcaps_exporter.commands import COMMANDS, PROGRAM
 from domcaps_exporter.completion import script
-from domcaps_exporter.flags import COMMANDS, PROGRAM, UsageError
+from domcaps_exporter.flags import UsageError
 
 BASH = shutil.which("bash")
 DRIVERS = ("qemu", "xen")

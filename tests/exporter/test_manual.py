@@ -1,18 +1,55 @@
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 
 import pytest
 
-from domcaps_exporter.flags import COMMANDS, SUMMARIES, parser
+from domcaps_exporter.commands import COMMANDS, EXAMPLES, HEEDED, PROGRAM, SUMMARIES
+from domcaps_exporter.flags import guide, parse, parser
 from domcaps_exporter.manual import page
 
 MAN = shutil.which("man")
 
 
-def test_every_command_has_a_summary() -> None:
-    assert list(SUMMARIES) == list(COMMANDS)
+def test_every_command_has_a_summary_its_flags_and_an_example() -> None:
+    assert list(SUMMARIES) == list(COMMANDS) == list(HEEDED) == list(EXAMPLES)
+
+
+def test_every_flag_is_heeded_by_some_command() -> None:
+    there = {action.option_strings[-1].removeprefix("--") for action in parser()._actions if action.option_strings}
+    assert there - {"help", "version"} == {name for names in HEEDED.values() for name in names}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_commands_help_is_about_it_alone_and_fits_in_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = guide(command).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("usage: domcaps-exporter ")
+    assert {line.split()[0].removeprefix("--") for line in lines if line.startswith("  --")} == set(HEEDED[command])
+    assert lines[-1] == f"  {EXAMPLES[command]}"
+
+
+@pytest.mark.parametrize("argv", [["show", "--help"], ["-h", "show"], ["show", "a=b", "c=d", "--log.level", "info", "--help"]])
+def test_help_beside_a_command_is_that_commands(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(argv)
+    assert (ended.value.code, capsys.readouterr().out) == (0, guide("show"))
+
+
+def test_help_alone_is_about_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--log.level=info", "--help"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, parser().format_help())
+
+
+def test_the_examples_are_calls_that_are_understood() -> None:
+    for command, example in EXAMPLES.items():
+        words = shlex.split(example.replace("source <(", "").replace(")", "").partition(" | ")[0])
+        assert words[0] == PROGRAM
+        assert parse(words[1:]).command == command
 
 
 @pytest.mark.skipif(MAN is None, reason="needs man: it reads the page")
@@ -27,7 +64,7 @@ def test_the_page_is_read_without_a_warning_and_tells_every_flag_and_command() -
         env={"PATH": "/usr/bin:/bin", "MANWIDTH": "80", "LC_ALL": "C.UTF-8", "MAN_KEEP_FORMATTING": ""},
     )
     assert (done.returncode, done.stderr) == (0, "")
-    for name in (*COMMANDS, *(option for action in parser()._actions for option in action.option_strings)):
+    for name in (*COMMANDS, *EXAMPLES.values(), *(option for action in parser()._actions for option in action.option_strings)):
         assert name in done.stdout
 
 
