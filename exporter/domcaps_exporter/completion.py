@@ -9,15 +9,20 @@ from pathlib import Path
 
 from domcaps_exporter.commands import COMMANDS, PROGRAM, SHELLS, SUMMARIES
 from domcaps_exporter.flags import UsageError, parser
+from domcaps_exporter.forget import LABELS as LOSS
+from domcaps_exporter.remote import LABELS as GUEST
 
+_VIRTTYPES = ("kvm", "qemu", "xen", "bhyve")
 _FILES = ("A", "B", "DIR", "FILE")
 """Operands that stand for a name in the file system."""
 
 _BASH = """\
 _domcaps_exporter() {{
-    local word command='' current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}}
-    [[ $current == '=' ]] && current=''
-    [[ $previous == '=' ]] && previous=${{COMP_WORDS[COMP_CWORD-2]}}
+    local word command='' label='' part current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}}
+    if [[ $current == '=' ]]; then current='' label="${{previous##*,}}="; fi
+    if [[ $previous == '=' ]]; then previous=${{COMP_WORDS[COMP_CWORD-2]}} label="${{previous##*,}}="; fi
+    part=${{current##*,}}
+    [[ $part == "$current" ]] || label=''
     COMPREPLY=()
     case $previous in
 {values}
@@ -36,17 +41,48 @@ _domcaps_exporter() {{
 }}
 complete -F _domcaps_exporter {program}
 """
+"""bash takes a selector apart: of `machine=q35,virttype=k` the current word is `k`, and `q35,virttype` stands before the `=`."""
+
+_ZSH = """\
+(( $+functions[compdef] )) || {{ autoload -U compinit && compinit; }}
+_domcaps_exporter() {{
+    local word command='' previous=${{words[CURRENT-1]}}
+    if [[ $PREFIX == --*=* ]]; then
+        previous=${{PREFIX%%=*}}
+        compset -P '*='
+    fi
+    case $previous in
+{values}
+    esac
+    if [[ $PREFIX == -* ]]; then
+        compadd -- {flags}
+        return
+    fi
+    for word in ${{words[2,CURRENT-1]}}; do
+        case $word in ({commands}) command=$word ;; esac
+    done
+    case $command in
+        ('') compadd -- {all} ;;
+{operands}
+    esac
+}}
+compdef _domcaps_exporter {program}
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Completed:
-    """A flag or a command; what follows it: some of `words`, a file, something unknown (`open`), or nothing."""
+    """A flag or a command; what follows it: some of `words`, a file, something unknown (`open`), or nothing.
+
+    `pairs`: it is a selector, any of these joined by commas; one that ends in `=` wants a value that nobody here knows.
+    """
 
     name: str
     help: str
     words: tuple[str, ...] = ()
     file: bool = False
     open: bool = False
+    pairs: tuple[str, ...] = ()
 
 
 def script(shell: str, drivers: Sequence[str]) -> str:
@@ -60,7 +96,7 @@ def script(shell: str, drivers: Sequence[str]) -> str:
         case "bash":
             return _bash(flags, commands)
         case "zsh":
-            return f"autoload -U +X bashcompinit && bashcompinit\n{_bash(flags, commands)}"
+            return _zsh(flags, commands)
         case "fish":
             return "".join(f"{line}\n" for line in _fish(flags, commands))
     raise UsageError(f"completion: found {shell!r}; expected one of {', '.join(SHELLS)}")
@@ -83,8 +119,18 @@ def _flag(name: str, action: argparse.Action) -> _Completed:
 
 def _commands(drivers: Sequence[str]) -> Iterator[_Completed]:
     special = {"completion": SHELLS, "diff": ("local",), "record": tuple(drivers)}
+    labels = {"show": GUEST, "forget": LOSS}
     for name, operands in COMMANDS.items():
-        yield _Completed(name, SUMMARIES[name], special.get(name, ()), any(operand in _FILES for operand in operands))
+        file = any(operand in _FILES for operand in operands)
+        pairs = tuple(_pairs(labels.get(name, ()), drivers))
+        yield _Completed(name, SUMMARIES[name], special.get(name, ()), file, pairs=pairs)
+
+
+def _pairs(labels: Iterable[str], drivers: Sequence[str]) -> Iterator[str]:
+    """What a selector is made of. The values of other labels take a probe or the state file: too long for a key to wait."""
+    known = {"driver": drivers, "virttype": _VIRTTYPES}
+    for label in labels:
+        yield from (f"{label}={value}" for value in known.get(label, ("",)))
 
 
 # ---- bash --------------------------------------------------------------------------------------------------------------------
@@ -98,9 +144,17 @@ def _bash(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> str:
         commands="|".join(command.name for command in commands),
         all=" ".join(command.name for command in commands),
         operands="\n".join(
-            f"        {command.name}) {_replies(command)} ;;" for command in commands if command.words or command.file
+            f"        {command.name}) {_selected(command) if command.pairs else _replies(command)} ;;"
+            for command in commands
+            if command.words or command.file or command.pairs
         ),
     )
+
+
+def _selected(command: _Completed) -> str:
+    """What has been said of the selector stays in front (`-P`), and a label before the `=` is taken off again."""
+    found = f"""compgen -P "${{current%"$part"}}" -W '{" ".join(command.pairs)}' -- "$label$part\""""
+    return f'compopt -o nospace 2>/dev/null; mapfile -t COMPREPLY < <({found}); COMPREPLY=("${{COMPREPLY[@]#"$label"}}")'
 
 
 def _replies(completed: _Completed) -> str:
@@ -110,6 +164,27 @@ def _replies(completed: _Completed) -> str:
         return ":"
     named = "compopt -o filenames 2>/dev/null; " if files else ""
     return f'{named}mapfile -t COMPREPLY < <(compgen {" ".join(filter(None, (files, kinds)))} -- "$current")'
+
+
+# ---- zsh ---------------------------------------------------------------------------------------------------------------------
+
+
+def _zsh(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> str:
+    return _ZSH.format(
+        program=PROGRAM,
+        values="\n".join(f"        ({flag.name}) {_added(flag)}; return ;;" for flag in flags if flag.open),
+        flags=" ".join(flag.name for flag in flags),
+        commands="|".join(command.name for command in commands),
+        all=" ".join(command.name for command in commands),
+        operands="\n".join(f"        ({command.name}) {_added(command)} ;;" for command in commands),
+    )
+
+
+def _added(completed: _Completed) -> str:
+    said = [f"compadd -- {' '.join(completed.words)}"] if completed.words else []
+    said += ["_files"] if completed.file else []
+    said += [f"compset -P '*,'; compadd -S '' -- {' '.join(completed.pairs)}"] if completed.pairs else []
+    return "; ".join(said) or ":"
 
 
 # ---- fish --------------------------------------------------------------------------------------------------------------------
@@ -126,6 +201,9 @@ def _fish(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> Iterat
             yield f"{seen} -a {_quoted(' '.join(command.words))}"
         if command.file:
             yield f"{seen} -F"
+        if command.pairs:
+            before = '(string replace -r "[^,]*\\$" "" -- (commandline -ct))'
+            yield f"{seen} -a '{before}{{{','.join(command.pairs)}}}'"
     for flag in flags:
         value = f" -x -a {_quoted(' '.join(flag.words))}" if flag.words else " -r -F" if flag.file else " -x" if flag.open else ""
         yield f"{head} -l {flag.name.removeprefix('--')}{value} -d {_quoted(flag.help)}"

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import os
+import pty
+import select
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from domcaps_exporter.commands import COMMANDS, PROGRAM
+from domcaps_exporter.commands import COMMANDS, PROGRAM, SHELLS
 from domcaps_exporter.completion import script
 from domcaps_exporter.flags import UsageError
 
-BASH = shutil.which("bash")
+BASH, ZSH, FISH = (shutil.which(shell) for shell in SHELLS)
+ALONE = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "TERM": "dumb"}
+"""The environment of a shell that nobody has configured."""
 DRIVERS = ("qemu", "xen")
 
 in_bash = pytest.mark.skipif(BASH is None, reason="needs bash: it is what completes")
@@ -46,6 +52,12 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         (["diff", "lo"], ["local"]),
         (["diff", "local", "a"], ["a file.yaml"]),
         (["show", "--format", "j"], ["json"]),
+        (["show", "driv"], ["driver=qemu", "driver=xen"]),
+        (["show", "driver", "="], ["qemu", "xen"]),
+        (["show", "machine", "=", "q35,virttype", "=", "k"], ["kvm"]),
+        (["show", "machine", "=", "q35,m"], ["q35,machine="]),
+        (["show", "machine", "=", "q"], [""]),
+        (["forget", "el"], ["element="]),
     ],
 )
 def test_bash_offers_what_can_stand_there(words: list[str], offered: list[str], tmp_path: Path) -> None:
@@ -58,8 +70,68 @@ def test_bash_offers_every_command(tmp_path: Path) -> None:
     assert completed([""], tmp_path) == list(COMMANDS)
 
 
-def test_zsh_uses_the_same() -> None:
-    assert script("zsh", DRIVERS).endswith(script("bash", DRIVERS))
+TYPED = {
+    "sho": "show ",
+    "show --for": "show --format ",
+    "show --format x": "show --format xml ",
+    "--log.level=de": "--log.level=debug ",
+    "--no-driver.x": "--no-driver.xen ",
+    "show mach": "show machine=",
+    "show machine=q35,virttype=k": "show machine=q35,virttype=kvm",
+    "forget ele": "forget element=",
+    "diff lo": "diff local ",
+    "diff a.x": "diff a.xml ",
+    "--config.file a.x": "--config.file a.xml ",
+}
+"""What is typed before the tabulator, and what then stands there."""
+
+
+@pytest.fixture
+def zsh(tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """A real zsh at a terminal: what it makes of a line when the tabulator is pressed. ^X prints the line, and empties it."""
+    (tmp_path / "completion").write_text(script("zsh", DRIVERS))
+    (tmp_path / "a.xml").touch()
+    number, terminal = pty.openpty()
+    with subprocess.Popen(
+        [ZSH or "", "-f", "-i"], stdin=terminal, stdout=terminal, stderr=terminal, cwd=tmp_path, env=ALONE
+    ) as shell:
+        os.close(terminal)
+
+        def press(keys: str, until: str) -> str:
+            os.write(number, keys.encode())
+            said = ""
+            while until not in said:
+                assert select.select([number], [], [], 20)[0], said
+                said += os.read(number, 4096).decode()
+            return said
+
+        def complete(typed: str) -> str:
+            return press(f"{PROGRAM} {typed}\t\x18", "]]").rpartition("[[")[2].partition("]]")[0]
+
+        try:
+            press("tell() { print -r -- '[['$BUFFER']''] '; BUFFER= }; zle -N tell; bindkey '^X' tell; source ./completion\n", "\n")
+            press("print -r -- rea''dy\n", "ready")
+            yield complete
+        finally:
+            shell.kill()
+            os.close(number)
+
+
+@pytest.mark.skipif(ZSH is None, reason="needs zsh: it is what completes")
+def test_zsh_completes_what_is_typed(zsh: Callable[[str], str]) -> None:
+    assert {typed: zsh(typed) for typed in TYPED} == {typed: f"{PROGRAM} {there}" for typed, there in TYPED.items()}
+
+
+@pytest.mark.skipif(FISH is None, reason="needs fish: it is what completes")
+def test_fish_completes_what_is_typed(tmp_path: Path) -> None:
+    (tmp_path / "completion").write_text(script("fish", DRIVERS))
+    (tmp_path / "a.xml").touch()
+    asked = "source completion; " + "; ".join(f"complete -C '{PROGRAM} {typed}' | head -n 1" for typed in TYPED)
+    done = subprocess.run(
+        [FISH or "", "--no-config", "-c", asked], cwd=tmp_path, env=ALONE, capture_output=True, text=True, timeout=20, check=True
+    )
+    offered = [line.partition("\t")[0] for line in done.stdout.splitlines()]
+    assert offered == [there.split()[-1] for there in TYPED.values()]
 
 
 def test_fish_is_told_every_command_and_flag() -> None:
