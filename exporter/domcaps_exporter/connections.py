@@ -79,6 +79,8 @@ class Connection(web.RequestHandler):
         self.link: asyncio.Transport | None = None
         self.lost: asyncio.Future[None] = loop.create_future()
         self.unread_since: float | None = None
+        self._begun = False
+        """Some of a head has come, and not all of it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client without a name that is allowed is let go before it has said a word."""
@@ -89,6 +91,20 @@ class Connection(web.RequestHandler):
             super().connection_made(transport)
         else:
             transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """See whether it is the beginning of a head; empty lines before it are nothing."""
+        waiting, before = self._waiter is not None or not self._request_count, self._request_count
+        super().data_received(data)
+        if waiting:
+            self._begun = self._request_count == before and (self._begun or bool(data.strip(b"\r\n")))
+
+    def force_close(self) -> None:
+        """At the deadline; who has sent some of a head is told why."""
+        if self._begun and self.transport is not None and not self.transport.is_closing():
+            self.transport.write(_refusal(HTTPStatus.REQUEST_TIMEOUT))
+            self._part()
+        super().force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell who waits for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import Coroutine, Iterator
@@ -48,6 +49,59 @@ def test_a_caller_who_does_not_get_on_is_let_go_at_the_deadline(hurried: Victim,
         return time.monotonic() - before
 
     assert run(ask()) < 1 + SLACK
+
+
+HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        (b"GET /metrics HTTP/1.1\r\nHost: he", ["408"]),
+        (b"G", ["408"]),
+        (HEALTHY + b"GET /metrics", ["200"]),  # in one segment nobody can tell
+        (b"", []),
+        (b"\r\n", []),
+        (HEALTHY, ["200"]),
+        (b"POST /-/healthy HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nhi", ["405"]),
+    ],
+    ids=["half a head", "a letter", "half a second head", "nothing", "an empty line", "a request", "a request with a body"],
+)
+def test_who_has_begun_a_head_is_told_that_time_is_up_and_nobody_else(hurried: Victim, sent: bytes, statuses: list[str]) -> None:
+    answer = run(hurried.answer(sent))
+    assert re.findall(r"HTTP/1.1 ([0-9]+) ", answer.decode()) == statuses
+
+
+def test_half_a_head_after_a_request_is_told_too(hurried: Victim) -> None:
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hurried.port)
+        writer.write(HEALTHY)
+        assert b"200 OK" in await reader.read(10_000)
+        writer.write(b"GET /metr")
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    answer = run(ask())
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert answer.endswith(b"\r\n\r\nRequest Timeout\n")
+
+
+def test_half_a_head_over_tls_is_told_too(secure: Victim) -> None:
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", secure.port, ssl=trusting())
+        writer.write(b"GET /metr")
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    assert run(ask()).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+
+def trusting() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def test_a_caller_who_does_not_read_is_let_go_at_the_deadline(hurried: Victim) -> None:
@@ -96,12 +150,9 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
 
 
 def test_callers_without_a_handshake_keep_nobody_out_of_tls(secure: Victim) -> None:
-    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-
     async def ask() -> bytes:
         with secure.besieged(300, crowd.silent):
-            reader, writer = await asyncio.open_connection("127.0.0.1", secure.port, ssl=trusting)
+            reader, writer = await asyncio.open_connection("127.0.0.1", secure.port, ssl=trusting())
             writer.write(crowd.SCRAPE)
             answer = await asyncio.wait_for(reader.read(), 10)
             writer.close()
