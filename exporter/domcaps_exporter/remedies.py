@@ -1,4 +1,4 @@
-"""What mends what a host lacks, on the page: each prerequisite once, how to look at it by hand, and what usually helps. Pure."""
+"""What mends what a host lacks, on the page: each kind of prerequisite once, how to look at it, and what usually helps. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator
 
 from domcaps_exporter.guest_panel import Panel
 from domcaps_exporter.markup import coded, folded, table, text
-from domcaps_exporter.reasons import entry
+from domcaps_exporter.reasons import summary
 
 
 def render(panels: Iterable[Panel]) -> str:
     """The table, folded; of what only other machines or architectures have, nothing. Empty where nothing is lacking."""
+    lacking = (name for panel in panels for name in _lacking(panel))
     rows = [
-        (f"<code>{text(name)}</code>", text(known.means), coded(known.look), coded(known.mend))
-        for name in dict.fromkeys(name for panel in panels for name in _lacking(panel))
-        if (known := entry(name)) is not None
+        (f"<code>{text(name)}</code>", text(known.means), coded(known.look), coded(known.mend)) for name, known in summary(lacking)
     ]
     heads = ("Prerequisite", "What it means", "How to look", "What usually mends it")
     return (

@@ -24,7 +24,7 @@ from dataclasses import asdict
 from textwrap import wrap
 
 from domcaps_exporter.model import Outcome, Report, Truth, Unmet
-from domcaps_exporter.reasons import entry, foreign, sentence
+from domcaps_exporter.reasons import foreign, summary
 from domcaps_exporter.terminal import line
 from domcaps_exporter.truths import Key, elements, host_model, loaders, models, parameters, values
 
@@ -102,10 +102,8 @@ def _lacks(unmet: Iterable[Unmet]) -> str:
 
 def _remedies(unmet: Iterable[Unmet]) -> Iterator[str]:
     """What each of these means, how to look at it, and what mends it."""
-    for lack in unmet:
-        known = entry(lack.prerequisite)
-        if known is not None:
-            yield from (f"{lack.prerequisite}: {known.means}", f"- look: {known.look}", f"- mends: {known.mend}")
+    for name, known in summary(lack.prerequisite for lack in unmet):
+        yield from (f"{name}: {known.means}", f"- look: {known.look}", f"- mends: {known.mend}")
 
 
 def _meanings(report: Report) -> Iterator[str]:
@@ -113,9 +111,9 @@ def _meanings(report: Report) -> Iterator[str]:
     denied = [one for one in report.verdicts if one.supported is False]
     if any(lack.libvirt == "accepts" for verdict in denied for lack in verdict.unmet):
         yield "(in parentheses): libvirt does not look at it, and lists the value all the same"
-    for name in dict.fromkeys(lack.prerequisite for verdict in denied for lack in verdict.unmet):
-        if sentence(name) != name and not foreign(name, report.identity.arch):
-            yield f"{name}: {sentence(name)}"
+    names = (lack.prerequisite for verdict in denied for lack in verdict.unmet)
+    for name, known in summary(name for name in names if not foreign(name, report.identity.arch)):
+        yield f"{name}: {known.means}"
 
 
 # ---- elements ----------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from domcaps_exporter.reasons import foreign, sentence
+from domcaps_exporter.reasons import foreign, sentence, summary
 from domcaps_exporter.rules import ElementRow, EnumRow
 from domcaps_qemu.table import AFTER_CPU, OS_AND_MEMORY
 from domcaps_qemu.world import World
@@ -36,6 +36,15 @@ def test_every_prerequisite_of_the_qemu_table_has_a_sentence() -> None:
 )
 def test_a_name_without_a_sentence_stands_for_itself(prerequisite: str, words: str) -> None:
     assert sentence(prerequisite) == words
+
+
+def test_what_several_have_in_common_is_summed_up_in_one() -> None:
+    told = summary(["qemu-hyperv:ipi", "dev-kvm", "acme-licence", "qemu-hyperv:evmcs", "program:passt", "dev-kvm"])
+    assert [(name, known.means) for name, known in told] == [
+        ("qemu-hyperv:NAME", "KVM and QEMU do not offer the enlightenment NAME"),
+        ("dev-kvm", sentence("dev-kvm")),
+        ("program:passt", "the program passt is not installed"),
+    ]
 
 
 @pytest.mark.parametrize(
