@@ -11,7 +11,7 @@ from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.guest_panel import Panel, can_run
 from domcaps_exporter.markup import link, table, text
 from domcaps_exporter.matrix import matrix
-from domcaps_exporter.model import Outcome
+from domcaps_exporter.model import Outcome, Unmet
 from domcaps_exporter.notices import notes
 from domcaps_exporter.past import Change
 from domcaps_exporter.reasons import sentence
@@ -85,7 +85,7 @@ def _overview(panels: Sequence[Panel]) -> str:
     rows = (
         (
             f'<a href="#{panel.anchor}">{text(panel.title)}</a> <small>{text(panel.report.identity.emulator)}</small>',
-            can_run(panel.report.guest.supported),
+            can_run(panel.report.guest.supported) + _why_not(panel.report.guest.unmet),
             *_counts(panel),
         )
         for panel in panels
@@ -93,6 +93,11 @@ def _overview(panels: Sequence[Panel]) -> str:
     return "<h2>Guests</h2>" + table(
         "Each kind of guest, and how much of what is known it can have", ("Guest", "Can run", "Has", "Missing", "CPU models"), rows
     )
+
+
+def _why_not(unmet: Iterable[Unmet]) -> str:
+    why = "; ".join(sentence(one.prerequisite) for one in unmet)
+    return f" <small>{text(why)}</small>" if why else ""
 
 
 def _counts(panel: Panel) -> tuple[str, str, str]:

@@ -8,17 +8,18 @@ from domcaps_exporter.guest_panel import Panel
 from domcaps_exporter.markup import coded, folded, table, text
 from domcaps_exporter.reasons import summary
 
+_ARROW = '<i aria-hidden="true">→</i>'
+
 
 def render(panels: Iterable[Panel]) -> str:
     """The table, folded; of what only other machines or architectures have, nothing. Empty where nothing is lacking."""
     lacking = (name for panel in panels for name in _lacking(panel))
     rows = [
-        (f"<code>{text(name)}</code>", text(known.means), coded(known.look), coded(known.mend)) for name, known in summary(lacking)
+        (f"<code>{text(name)}</code> <small>{text(known.means)}</small>", f"{coded(known.look)}<br>{_ARROW} {coded(known.mend)}")
+        for name, known in summary(lacking)
     ]
-    heads = ("Prerequisite", "What it means", "How to look", "What usually mends it")
-    return (
-        folded(f"What mends what is missing: {len(rows)}", table("Each prerequisite that is lacking", heads, rows)) if rows else ""
-    )
+    shown = table("Each prerequisite that is lacking", ("Prerequisite", "How to look, and what usually mends it"), rows, "matrix")
+    return folded(f"What mends what is missing: {len(rows)}", shown) if rows else ""
 
 
 def _lacking(panel: Panel) -> Iterator[str]:

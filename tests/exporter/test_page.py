@@ -102,13 +102,14 @@ def test_a_guest_that_cannot_run_says_why_and_nothing_else() -> None:
     assert "To look: ls -l /dev/kvm , lsmod | grep kvm" in text
     assert "What mends what is missing: 1 " in text
     assert "IOMMU" not in text
-    assert "✗ cannot run - - -" in text
+    assert "✗ cannot run there is no /dev/kvm (is virtualisation on in the firmware, and the module kvm_intel or" in text
+    assert "kvm_amd loaded?) - - -" in text
 
 
 def test_what_is_lacking_has_its_remedy_once_whatever_the_number_of_guests() -> None:
     other = replace(REPORT, identity=replace(GUEST, machine="pc"))
     text = page(Outcome("qemu", (REPORT, other)))
-    assert told(text).count("dmesg | grep -iE 'dmar|iommu|amd-vi' VT-d or AMD-Vi on in the firmware") == 1
+    assert told(text).count("dmesg | grep -iE 'dmar|iommu|amd-vi' → VT-d or AMD-Vi on in the firmware") == 1
     assert "s390" not in text[text.index("What mends what is missing") :]
     assert 'title="iommu-groups\nlook: `ls /sys/kernel/iommu_groups`' in text
 
