@@ -38,7 +38,7 @@ CHAPTERS: Mapping[str, Mapping[str, Entry]] = {
         ),
         "qemu-kvm": Entry(
             "QEMU cannot use KVM here",
-            "`dmesg | grep -i kvm`, and what `qemu-system-$(uname -m) -machine none,accel=kvm -display none` says",
+            "`dmesg | grep -i kvm`, and what `timeout 2 qemu-system-$(uname -m) -machine none,accel=kvm -display none` says",
             "another hypervisor that holds the CPU must let go of it; a container must be allowed the device, not only see it",
         ),
         "qemu-kvm-build": Entry(
@@ -82,7 +82,7 @@ CHAPTERS: Mapping[str, Mapping[str, Entry]] = {
         ),
         "qemu-property:{}": Entry(
             "this QEMU does not know the property {}",
-            "`qemu-system-$(uname -m) -device TYPE,help`, or `-machine TYPE,help`: TYPE is what stands before the dot",
+            "`qemu-system-$(uname -m) -version`, and `-machine q35,help` with the machine in question",
             "a newer QEMU",
         ),
         "qemu-qmp:{}": Entry(
@@ -198,7 +198,7 @@ CHAPTERS: Mapping[str, Mapping[str, Entry]] = {
         ),
         "kvm-vm-type:tdx": Entry(
             "KVM offers no TDX guests (needs the CPU, the firmware and kvm_intel.tdx=1)",
-            "`dmesg | grep -i tdx`, `grep -c tdx_host_platform /proc/cpuinfo`",
+            "`dmesg | grep -i tdx`, `cat /sys/module/kvm_intel/parameters/tdx`",
             "TDX on in the firmware, `kvm_intel.tdx=1`, and a kernel with TDX for hosts",
         ),
         "qemu:query-sgx-capabilities": Entry(
@@ -224,7 +224,7 @@ CHAPTERS: Mapping[str, Mapping[str, Entry]] = {
         "firmware-descriptor": Entry(
             "no firmware descriptor suits this guest (/usr/share/qemu/firmware)",
             "`ls /usr/share/qemu/firmware /etc/qemu/firmware`",
-            "the firmware's package: `ovmf`, `edk2-ovmf`, `qemu-efi-aarch64`; for BIOS `seabios`",
+            "the firmware's package: `ovmf`, `edk2-ovmf`, `qemu-efi-aarch64`; for BIOS a `seabios` that brings a descriptor",
         ),
         "firmware-descriptor:{}": Entry(
             "no firmware is described that has {}",
@@ -254,7 +254,7 @@ CHAPTERS: Mapping[str, Mapping[str, Entry]] = {
     "Programs": {
         "program:{}": Entry(
             "the program {} is not installed",
-            "`command -v {}`; the exporter's own PATH is in `systemctl show -p Environment domcaps-exporter`",
+            "`command -v {}`, with the PATH of the exporter's service",
             "install it, where the exporter's PATH looks",
         ),
         "program:virtiofsd": Entry(
