@@ -1,0 +1,35 @@
+"""Notes of drivers as warnings."""
+
+from __future__ import annotations
+
+import pytest
+
+from domcaps_exporter.model import Failure, Identity, Outcome, Report, Verdict
+from domcaps_exporter.notices import Notices, notes
+
+
+def outcome(*noted: str) -> Outcome:
+    guests = (Identity("/bin/qemu", "x86_64", "q35", virttype) for virttype in ("kvm", "qemu"))
+    return Outcome("qemu", tuple(Report(guest, Verdict("guest", "", "", True), notes=noted) for guest in guests))
+
+
+def test_a_note_is_told_once_however_many_guests_and_scrapes_have_it(caplog: pytest.LogCaptureFixture) -> None:
+    notices = Notices()
+    for said in (outcome("one", "two"), outcome("two"), outcome("two", "three"), outcome("one")):
+        notices.tell(said)
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
+        ("WARNING", "one"),
+        ("WARNING", "two"),
+        ("WARNING", "three"),
+    ]
+
+
+def test_a_driver_whose_every_note_is_another_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    notices = Notices()
+    for number in range(1000):
+        notices.tell(outcome(f"note {number}"))
+    assert len(caplog.records) == 200
+
+
+def test_who_gave_no_answer_has_no_notes() -> None:
+    assert notes(Outcome("xen", failure=Failure("absent", "no Xen"))) == ()
