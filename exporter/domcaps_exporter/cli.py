@@ -281,7 +281,7 @@ async def _serving(service: Service, aims: Mapping[str, Target], said: Flags, fr
 @asynccontextmanager
 async def _tried(service: Service, said: Flags) -> AsyncIterator[None]:
     """A configuration of drivers is tried at once: what it names and this host has not is in the log before the first scrape."""
-    trying = asyncio.create_task(service.scrape(said.probe_timeout, said.config.drivers)) if said.config.drivers else None
+    trying = asyncio.create_task(service.trial(said.probe_timeout, said.config.drivers)) if said.config.drivers else None
     try:
         yield
     finally:
