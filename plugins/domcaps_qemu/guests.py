@@ -31,17 +31,20 @@ def _user(conf: bytes) -> str:
 
 
 def guest_user(view: View, wanted: Wanted) -> str | None:
-    """Who runs guests: the setting, else `user` in qemu.conf, else the exporter's own user (empty).
+    """Who runs guests: the setting, else `user` in qemu.conf; the exporter's own user (empty) where there is no qemu.conf.
 
-    Where qemu.conf is there and may not be read (Debian's is root's alone), the user that distributions make for guests, if the
-    host has one; else nobody knows (None).
+    Where there is one that names nobody, or that may not be read (Debian's is root's alone), the user that distributions make for
+    guests, if the host has one: libvirt was built to use it. Else nobody knows (None). The line of qemu.conf that is commented
+    out is no witness: distributions have shipped `#user = "root"` with a libvirt that uses another.
     """
     if wanted.guest_user:
         return wanted.guest_user
-    user = view.form(question("read", _QEMU_CONF), _user)
-    if isinstance(user, Refusal) and user.why != "absent":
-        return next((usual for usual in _USUAL if _has_user(view, usual)), None)
-    return user if isinstance(user, str) else ""
+    named = view.form(question("read", _QEMU_CONF), _user)
+    if isinstance(named, Refusal) and named.why == "absent":
+        return ""
+    if isinstance(named, str) and named:
+        return named
+    return next((usual for usual in _USUAL if _has_user(view, usual)), None)
 
 
 def unknown_user(view: View, wanted: Wanted) -> tuple[str, ...]:
@@ -49,7 +52,8 @@ def unknown_user(view: View, wanted: Wanted) -> tuple[str, ...]:
     user = guest_user(view, wanted)
     answer = view.answer(_access(user or ""))
     if user is None:
-        return () if answer == b"yes" else (f"whether guests may use KVM is unknown: {_QEMU_CONF} may not be read",)
+        lacks = "may not be read" if view.text(question("read", _QEMU_CONF)) is None else "names no user"
+        return () if answer == b"yes" else (f"whether guests may use KVM is unknown: {_QEMU_CONF} {lacks}",)
     if not isinstance(answer, Refusal) or answer.why == "absent":
         return ()
     setting = "guest_user: " if wanted.guest_user else ""
@@ -126,9 +130,9 @@ def _access(user: str) -> Question:
 
 
 def _has_user(view: View, user: str) -> bool:
-    """Is there such a user? Where there is, or nobody can tell since there is no /dev/kvm, no error comes of asking."""
+    """Is there such a user? An error comes of asking for one who is not there. Where nobody knows, it may be this one."""
     answer = view.answer(_access(user))
-    return isinstance(answer, bytes) or answer == Refusal("absent")
+    return not (isinstance(answer, Refusal) and answer.why == "error")
 
 
 def may_open_kvm(view: View, user: str) -> Truth:

@@ -6,7 +6,7 @@ drivers:
     machines: [q35, pc]          # or [all], or a mapping arch → list; default: the one that new guests get
     virttypes: [kvm, qemu]       # default: kvm, and qemu where KVM does not work
     emulators: [/opt/qemu/bin/qemu-system-x86_64]
-    guest_user: libvirt-qemu     # who runs guests; default: `user` in qemu.conf, see guests.guest_user, else the exporter's own
+    guest_user: libvirt-qemu     # who runs guests; default: who libvirt's do, see guests.guest_user
     host_features: all           # every feature of the host CPU; default: those that security and migration hang on
     machine_types: true          # every machine type of an emulator, with alias, deprecation and vCPUs; default: false
     beyond: true                 # what libvirt's domain capabilities have no words for (vIOMMU, sound, vsock, …); default: false

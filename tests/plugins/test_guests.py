@@ -157,31 +157,36 @@ def test_an_emulator_that_has_said_nothing_is_unknown() -> None:
     ("conf", "user"),
     [
         (b'user = "qemu"\n', "qemu"),
-        (b'#user = "qemu"\n', ""),
+        (b'user = "root"\n', "root"),
         (b'user = "+107"\n', "107"),
         (b"user = 'qemu'\n", "qemu"),
         (b'user = "one"\n  user="two"\n', "two"),
-        (b'remote_user = "x"\n', ""),
         (ABSENT, ""),
     ],
 )
 def test_who_runs_guests_is_read_from_qemu_conf(conf: Answer, user: str) -> None:
-    assert guest_user(View({CONF: conf}), Wanted()) == user
+    assert guest_user(View({CONF: conf, access("libvirt-qemu"): b"no"}), Wanted()) == user
+
+
+NAMES_NOBODY = b'#user = "root"\nremote_user = "x"\n'
 
 
 @pytest.mark.parametrize(
     ("users", "user"),
     [
         ({"libvirt-qemu": b"no"}, "libvirt-qemu"),
+        ({"libvirt-qemu": b"no", "qemu": b"yes"}, "libvirt-qemu"),
         ({"libvirt-qemu": Refusal("error"), "qemu": b"yes"}, "qemu"),
         ({"libvirt-qemu": Refusal("error"), "qemu": Refusal("error")}, None),
-        ({}, None),
+        ({"libvirt-qemu": Refusal("denied"), "qemu": b"yes"}, "libvirt-qemu"),
+        ({}, "libvirt-qemu"),
     ],
 )
-def test_where_qemu_conf_may_not_be_read_it_is_the_user_that_distributions_make(
-    users: Mapping[str, Answer], user: str | None
+@pytest.mark.parametrize("conf", [Refusal("denied"), NAMES_NOBODY, b'user = ""\n', b""])
+def test_where_qemu_conf_names_nobody_or_may_not_be_read_it_is_the_user_that_distributions_make(
+    users: Mapping[str, Answer], user: str | None, conf: Answer
 ) -> None:
-    host = {CONF: Refusal("denied"), **{access(name): answer for name, answer in users.items()}}
+    host = {CONF: conf, **{access(name): answer for name, answer in users.items()}}
     assert guest_user(View(host), Wanted()) == user
 
 
@@ -190,22 +195,32 @@ def test_where_qemu_conf_may_not_be_read_it_is_the_user_that_distributions_make(
     [
         (b"yes", b"yes", True),
         (b"yes", b"no", False),  # the guests' user lost its access: an outage, though the exporter is in the group kvm
+        (b"yes", Refusal("denied"), None),  # nobody knows of the guests' user
         (b"no", b"yes", None),  # nobody told whether KVM works
         (b"yes", Refusal("error"), True),  # nobody knows the user, and the exporter is the best witness
         (b"no", Refusal("error"), None),  # that the exporter may not tells nothing of a user whom nobody knows
     ],
 )
-def test_what_a_host_tells_an_exporter_that_may_not_read_qemu_conf(own: Answer, usual: Answer, expected: Truth) -> None:
+@pytest.mark.parametrize("conf", [Refusal("denied"), NAMES_NOBODY])
+def test_what_a_host_tells_where_qemu_conf_names_nobody(
+    own: Answer, usual: Answer, expected: Truth, conf: Answer
+) -> None:
     users: Mapping[Question, Answer] = {access(): own, access("libvirt-qemu"): usual, access("qemu"): Refusal("error")}
-    found = kinds(replace(QEMU, enabled=own == b"yes"), host={CONF: Refusal("denied"), DEVICE: b"device", **users})
+    found = kinds(replace(QEMU, enabled=own == b"yes"), host={CONF: conf, DEVICE: b"device", **users})
     assert found[f"q35 kvm {ACCELERATED}"].supported is expected
 
 
-def test_that_nobody_knows_the_user_is_said_where_it_matters() -> None:
-    nobody = {CONF: Refusal("denied"), access("libvirt-qemu"): Refusal("error"), access("qemu"): Refusal("error")}
+@pytest.mark.parametrize(("conf", "why"), [(Refusal("denied"), "may not be read"), (NAMES_NOBODY, "names no user")])
+def test_that_nobody_knows_the_user_is_said_where_it_matters(conf: Answer, why: str) -> None:
+    nobody = {CONF: conf, access("libvirt-qemu"): Refusal("error"), access("qemu"): Refusal("error")}
     assert unknown_user(View({**nobody, access(): b"yes"}), Wanted()) == ()
     [note] = unknown_user(View({**nobody, access(): b"no"}), Wanted())
-    assert "/etc/libvirt/qemu.conf may not be read" in note
+    assert f"/etc/libvirt/qemu.conf {why}" in note
+
+
+def test_where_there_is_no_libvirt_guests_are_the_exporters_own() -> None:
+    host = {**HOST, access("libvirt-qemu"): b"no", access("qemu"): b"no"}
+    assert kinds(host=host)[f"q35 kvm {ACCELERATED}"].supported is True
 
 
 def test_a_user_who_is_not_there_is_said_with_the_setting_that_names_them() -> None:
