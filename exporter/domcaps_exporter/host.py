@@ -1,8 +1,8 @@
 """The host that probes ask: files, the kernel, the processor and programs, each question answered or refused by the deadline.
 
 `--path.rootfs`, `--path.procfs` and `--path.sysfs` move the files that are looked at: read, list, exists, stat, resolve, access and
-cpu. Programs and the device nodes that programs use are the exporter's own: exec, which, program, run, said, kvm and `launch`
-don't move.
+cpu. Programs and the device nodes that programs use are the exporter's own: exec, which, program, run, within, said, kvm and
+`launch` don't move.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from domcaps_exporter import children, processor
 from domcaps_exporter.errors import ProbeTimeout
 from domcaps_exporter.files import Files
 from domcaps_exporter.memory import Store
-from domcaps_exporter.model import ABSENT, DENIED, Answer, Child, Facts, Question, Refusal
+from domcaps_exporter.model import ABSENT, DENIED, LATE, Answer, Child, Facts, Question, Refusal
 from domcaps_exporter.rootfs import Paths
 
 __all__ = ["Paths", "RealHost", "Store"]
@@ -51,6 +51,7 @@ class RealHost:
             "cpuid": processor.cpuid,
             "kvm": kvm,
             "run": partial(run, deadline),
+            "within": partial(within, deadline),
             "said": partial(said, deadline),
         }
 
@@ -153,6 +154,15 @@ def cpu(paths: Paths) -> bytes:
 def run(deadline: float, *argv: str) -> Answer:
     """What a program wrote; see `children.run`."""
     return children.run(argv, deadline)
+
+
+def within(deadline: float, seconds: str, *argv: str) -> Answer:
+    """What a program wrote in so many seconds, or in half of what the probe has left."""
+    now = time.monotonic()
+    try:
+        return children.run(argv, now + min(int(seconds), (deadline - now) / 2))
+    except ProbeTimeout:
+        return LATE
 
 
 def said(deadline: float, *argv: str) -> Answer:

@@ -45,6 +45,8 @@ Facts: TypeAlias = Mapping[Question, Answer]
 
 ABSENT = Refusal("absent")
 DENIED = Refusal("denied")
+LATE = Refusal("error", "no answer in time")
+"""Of a program that was given a time of its own (`within`), and was ended."""
 
 
 class Child(Protocol):
@@ -84,6 +86,7 @@ class Host(Protocol):
     kvm         extension (decimal)     KVM_CHECK_EXTENSION on /dev/kvm, decimal
     kvm         "create"                `yes` if KVM makes a virtual machine now, which is closed at once
     run         argv…                   what the program wrote to stdout (an error if it failed, or wrote over 4 MiB)
+    within      seconds, argv…          as `run`; `LATE` where it takes longer than that, or than half of the time that is left
     said        argv…                   `{"status": …, "stdout": "…", "stderr": "…"}`, however it ended (negative: by that signal)
     ==========  ======================  =================================================================================
     """

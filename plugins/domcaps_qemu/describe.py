@@ -21,6 +21,7 @@ from domcaps_qemu.emulators import Emulator, emulators, host_arch
 from domcaps_qemu.firmware import descriptors_of
 from domcaps_qemu.guests import guests, may_open_kvm, unknown_user
 from domcaps_qemu.machines import Machine, misnamed, preferred
+from domcaps_qemu.needs import unknown_versions
 from domcaps_qemu.processor import SECURITY_AND_MIGRATION, Processor, processor
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.table import AFTER_CPU, OS_AND_MEMORY
@@ -71,7 +72,7 @@ def _gone(guest: Guest, verdict: Verdict) -> Report:
 def _case(view: View, emulator: Emulator, wanted: Wanted, profile: Version, failures: Failures) -> _Case:
     path = view.text(question("resolve", emulator.path)) or emulator.path
     types = _types(emulator) if wanted.machine_types else ()
-    notes = unknown_user(view, wanted) if emulator.native else ()
+    notes = (*(unknown_user(view, wanted) if emulator.native else ()), *unknown_versions(view))
     return _Case(emulator, wanted, profile, path, types, failures, notes)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from domcaps_exporter import Refusal, Truth, question
+from domcaps_exporter import ABSENT, Refusal, Truth, question
 from domcaps_exporter.qmp import listing, reply, text
 from domcaps_exporter.rules import Need
-from domcaps_exporter.view import all_known, any_known, presence_of
+from domcaps_exporter.view import View, all_known, any_known, presence_of
 from domcaps_qemu.computed import sev_guests
 from domcaps_qemu.replies import gics, version
 from domcaps_qemu.world import World
@@ -233,6 +233,10 @@ def _capabilities(line: bytes) -> frozenset[str] | None:
         return None
 
 
+SWTPM_FEATURES = question("within", "3", "swtpm_setup", "--print-capabilities")
+"""It takes some 20 ms; three seconds are a hundred times that, and leave the rest of a scrape its time."""
+
+
 def swtpm_version(feature: str) -> Rule:
     """A TPM version that swtpm_setup says it can make."""
 
@@ -240,10 +244,21 @@ def swtpm_version(feature: str) -> Rule:
         there = world.in_path("swtpm_setup")
         if there is not True:
             return there  # what is not there need not be tried at every scrape
-        form = world.view.form(question("run", "swtpm_setup", "--print-capabilities"), _capabilities)
+        form = world.view.form(SWTPM_FEATURES, _capabilities)
         return (False if form.why == "absent" else None) if isinstance(form, Refusal) else None if form is None else feature in form
 
     return Need(f"swtpm:{feature}", met)
+
+
+def unknown_versions(view: View) -> tuple[str, ...]:
+    """Why nobody knows which TPM versions swtpm makes, if it was asked and did not say."""
+    if SWTPM_FEATURES not in view.facts:
+        return ()
+    form = view.form(SWTPM_FEATURES, _capabilities)
+    if isinstance(form, frozenset) or form == ABSENT:
+        return ()
+    why = "its answer makes no sense" if form is None else form.text or form.why
+    return (f"which versions of TPM swtpm makes is unknown: {' '.join(SWTPM_FEATURES.args[1:])}: {why}",)
 
 
 # ---- firmware ----------------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from domcaps_exporter.model import Child
 from domcaps_exporter.qmp import Monitor, exchange_first
 from domcaps_exporter.view import View
 from domcaps_qemu.describe import reports
+from domcaps_qemu.hangs import Hangs
 from domcaps_qemu.needs import MODULES as INSTALLED_MODULES
 from domcaps_qemu.processor import MAP_FOLDER
 from domcaps_qemu.settings import Wanted
@@ -91,6 +92,7 @@ class Qemu:
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
         self._executables: dict[str, str] = {}
+        self._hangs = Hangs()
         self._inquiry = Inquiry(lambda view: reports(view, wanted))
 
     def probe(self, host: Host) -> Facts:
@@ -100,7 +102,7 @@ class Qemu:
             HypervisorAbsent: there is no emulator here.
             ProbeError: no emulator could be asked.
         """
-        with Probe(host, self._executables) as probe:
+        with Probe(host, self._executables, self._hangs) as probe:
             return self._inquiry.probe(probe.ask, probe.judge)
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
@@ -111,8 +113,8 @@ class Qemu:
 class Probe:
     """One probe of a host: what was asked in it, and the QEMUs that it started."""
 
-    def __init__(self, host: Host, executables: dict[str, str]) -> None:
-        self._host, self._executables = host, executables
+    def __init__(self, host: Host, executables: dict[str, str], hangs: Hangs) -> None:
+        self._host, self._executables, self._hangs = host, executables, hangs
         self._answers: dict[Question, Answer] = {}
         self._emulators: set[str] = set()
         self._talks: dict[tuple[str, str], Talk] = {}
@@ -151,13 +153,16 @@ class Probe:
         return self._answers[asked]
 
     def _look(self, wanted: frozenset[Question]) -> Facts:
-        return {one: self._host.ask(one) for one in wanted}
+        return {one: self._heed(one) if one.kind == "within" else self._host.ask(one) for one in wanted}
+
+    def _heed(self, asked: Question) -> Answer:
+        return self._hangs.ask(asked, self._host, self._identity(asked))
 
     # ---- QEMU ----
 
     def _identity(self, asked: Question) -> tuple[Question, ...]:
         """What an answer depends on: of QEMU's, the file that really runs, its modules and, but for BINARY ones, the host."""
-        if asked.kind == "run":
+        if asked.kind == "within":
             found = tuple(question("which", name) for name in SWTPM)
             paths = (self._host.ask(one) for one in found)
             return (*found, *(question("program", os.fsdecode(path)) for path in paths if isinstance(path, bytes)))
@@ -349,4 +354,4 @@ def argv(emulator: str, accelerator: str, monitor: int) -> tuple[str, ...]:
 def _is_dear(asked: Question) -> bool:
     """Is it worth remembering: what programs and the processor say, the files of libvirt's CPU map, and the kernel's long lists."""
     long = asked.kind == "read" and asked.args[0].startswith((MAP_FOLDER, INSTALLED_MODULES))
-    return long or asked.kind in ("qmp", "run", "cpuid", "kvm")
+    return long or asked.kind in ("qmp", "within", "cpuid", "kvm")

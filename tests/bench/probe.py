@@ -73,7 +73,7 @@ class Exporter:
     """A whole exporter without its sockets: `scrape` is what one GET /metrics costs."""
 
     def __init__(self, section: dict[str, object], changed: dict[Question, Answer] | None = None) -> None:
-        self._qemu = Qemu(wanted(section, "auto"))
+        self._qemu = Qemu(wanted({"guest_user": "root", **section}, "auto"))  # who may use KVM, whatever /dev/kvm's mode
         self._store, self._changed = Store(), {} if changed is None else changed
         watch = Watch(Driver("qemu", self._qemu.probe, self._qemu.describe), self._host, TIMEOUT)
         self._loop = asyncio.new_event_loop()

@@ -9,7 +9,7 @@ import pytest
 
 from domcaps_exporter.errors import ProbeTimeout
 from domcaps_exporter.host import Paths, RealHost, Store
-from domcaps_exporter.model import ABSENT, Answer, Host, Question, Refusal, question
+from domcaps_exporter.model import ABSENT, LATE, Answer, Host, Question, Refusal, question
 
 KINDS = (
     "read",
@@ -26,6 +26,7 @@ KINDS = (
     "cpuid",
     "kvm",
     "run",
+    "within",
     "said",
 )
 
@@ -236,6 +237,24 @@ def test_a_program_keeps_the_probes_deadline() -> None:
     host = RealHost(time.monotonic() + 0.2, Paths(), Store())
     with pytest.raises(ProbeTimeout):
         host.ask(question("run", "sleep", "1000"))
+
+
+def test_a_program_with_a_time_of_its_own_costs_no_more_than_that() -> None:
+    started = time.monotonic()
+    host = RealHost(started + 30, Paths(), Store())
+    assert host.ask(question("within", "1", "sleep", "1000")) == LATE
+    assert 1 <= time.monotonic() - started < 5
+    assert host.ask(question("within", "20", "echo", "soon")) == b"soon\n"
+    assert host.ask(question("within", "20", "false")) == Refusal("error", "exit status 1")
+    assert host.ask(question("within", "20", "/no/such/program")) == ABSENT
+    assert why(host.ask(question("within", "soon", "true"))) == "error"
+
+
+def test_a_program_with_a_time_of_its_own_leaves_half_of_the_probes_to_others() -> None:
+    started = time.monotonic()
+    host = RealHost(started + 2, Paths(), Store())
+    assert host.ask(question("within", "100", "sleep", "1000")) == LATE
+    assert host.ask(question("uname"))
 
 
 def test_a_launched_program_names_the_file_that_really_runs(host: Host) -> None:

@@ -148,7 +148,7 @@ def _host() -> dict[Question, Answer]:
         question("exists", "/sys/bus/pci/drivers/vfio-pci"): b"directory",
         question("exists", "/dev/vfio/devices"): b"directory",
         question("read", "/sys/module/kvm_amd/parameters/sev"): b"Y",
-        question("run", "swtpm_setup", "--print-capabilities"): b'{"type":"swtpm_setup","features":["tpm-1.2","tpm-2.0"]}',
+        question("within", "3", "swtpm_setup", "--print-capabilities"): b'{"type":"swtpm_setup","features":["tpm-1.2","tpm-2.0"]}',
         question("list", _DESCRIPTORS): "\0".join(descriptors).encode(),
         **{question("exists", path): b"device" for path in devices},
         **{question("access", path, "rw", ""): b"yes" for path in devices},

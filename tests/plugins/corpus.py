@@ -93,7 +93,7 @@ class MockedHost:
             "read": self._read,
             "kvm": lambda extension: b"2147483647" if extension == "66" else ABSENT,
             "cpuid": lambda leaf, _: f"0 0 {509:x} {451:x}".encode() if leaf == "8000001f" else ABSENT,
-            "run": lambda *_: self._swtpm(),
+            "within": lambda *_: self._swtpm(),
             "cpu": self._processor,
             "uname": lambda: f"Linux\x006.1\x00{case.arch}".encode(),
             "which": self._which,

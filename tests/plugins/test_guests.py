@@ -202,9 +202,7 @@ def test_where_qemu_conf_names_nobody_or_may_not_be_read_it_is_the_user_that_dis
     ],
 )
 @pytest.mark.parametrize("conf", [Refusal("denied"), NAMES_NOBODY])
-def test_what_a_host_tells_where_qemu_conf_names_nobody(
-    own: Answer, usual: Answer, expected: Truth, conf: Answer
-) -> None:
+def test_what_a_host_tells_where_qemu_conf_names_nobody(own: Answer, usual: Answer, expected: Truth, conf: Answer) -> None:
     users: Mapping[Question, Answer] = {access(): own, access("libvirt-qemu"): usual, access("qemu"): Refusal("error")}
     found = kinds(replace(QEMU, enabled=own == b"yes"), host={CONF: conf, DEVICE: b"device", **users})
     assert found[f"q35 kvm {ACCELERATED}"].supported is expected

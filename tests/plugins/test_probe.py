@@ -338,6 +338,45 @@ def test_a_program_beside_qemu_that_makes_no_sense_costs_its_own_values_only(
     assert supported(told, "disk", "bus", "virtio") == {True}
 
 
+def test_a_program_beside_qemu_that_hangs_costs_its_own_values_and_three_seconds_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    hanging_swtpm_setup(tmp_path)
+    qemu, hosts = driver(standins.real_qemu()), Hosts()
+    first, waited = timed(qemu, hosts)
+    assert 2.9 < waited < SCRAPE
+    assert not standins.left_behind(str(tmp_path))
+    assert supported(first, "tpm", "backendVersion", "2.0") == {None}
+    assert supported(first, "disk", "bus", "virtio") == {True}
+    assert all(any("swtpm_setup --print-capabilities: no answer in time" in note for note in one.notes) for one in first)
+    again, waited = timed(qemu, hosts)
+    assert waited < 1
+    assert again == first
+    swtpm_setup(tmp_path, '{"features": ["tpm-2.0"]}')
+    assert supported(reported(qemu, hosts), "tpm", "backendVersion", "2.0") == {True}
+
+
+def test_a_program_beside_qemu_that_hangs_leaves_a_short_probe_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    hanging_swtpm_setup(tmp_path)
+    told = reported(driver(standins.real_qemu()), Hosts(), seconds=4)
+    assert supported(told, "tpm", "backendVersion", "2.0") == {None}
+    assert supported(told, "disk", "bus", "virtio") == {True}
+
+
+def hanging_swtpm_setup(folder: Path) -> None:
+    """It neither ends nor closes its output, nor does what it has started."""
+    swtpm_setup(folder, "")
+    (folder / "swtpm_setup").write_text(f"#!/bin/sh\nsleep 1000 & exec sh -c 'sleep 1000; : {folder}'\n")
+
+
+def timed(qemu: Qemu, hosts: Hosts) -> tuple[list[Report], float]:
+    """The reports, and the seconds that they took."""
+    started = time.monotonic()
+    return reported(qemu, hosts), time.monotonic() - started
+
+
 def test_what_files_alone_decide_launches_nothing_again(tree: Tree) -> None:
     qemu = driver(standins.real_qemu())
     qemu.probe(tree.hosts())
