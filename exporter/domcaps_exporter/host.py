@@ -1,8 +1,8 @@
 """The host that probes ask: files, the kernel, the processor and programs, each question answered or refused by the deadline.
 
 `--path.rootfs`, `--path.procfs` and `--path.sysfs` move the files that are looked at: read, list, exists, stat, resolve, access and
-cpu. Programs and the device nodes that programs use are the exporter's own: exec, which, program, run, within, said, kvm and
-`launch` don't move.
+cpu. Programs and the device nodes that programs use are the exporter's own: exec, which, program, run, within, said, kvm, msr
+and `launch` don't move.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class RealHost:
             "uname": uname,
             "cpu": partial(cpu, paths),
             "cpuid": processor.cpuid,
+            "msr": processor.msr,
             "kvm": kvm,
             "run": partial(run, deadline),
             "within": partial(within, deadline),

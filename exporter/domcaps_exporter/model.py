@@ -83,6 +83,7 @@ class Host(Protocol):
     uname                               system, release and machine, joined by NUL
     cpu                                 the first processor's paragraph in /proc/cpuinfo, without what varies by the second
     cpuid       leaf, subleaf (hex)     EAX EBX ECX EDX in lower-case hex, joined by blanks; absent on other than x86
+    msr         index (hex)             a processor's register, 16 digits of lower-case hex; absent on other than x86
     kvm         extension (decimal)     KVM_CHECK_EXTENSION on /dev/kvm, decimal
     kvm         "create"                `yes` if KVM makes a virtual machine now, which is closed at once
     run         argv…                   what the program wrote to stdout (an error if it failed, or wrote over 4 MiB)

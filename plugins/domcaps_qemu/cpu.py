@@ -39,7 +39,8 @@ class CpuFacts:
         migratable: has the type max-x86_64-cpu or max-arm-cpu the property `migratable`?
         unavailable_features: has the type max-x86_64-cpu the property `unavailable-features`? The i386 emulator lacks the type.
         address_bits: physical address bits in /proc/cpuinfo, 0 where it does not say; None where nobody knows.
-        leaves, msrs: the host's own CPUID, and registers; libvirt looks at them where QEMU does not answer (x86).
+        leaves, msrs: the host's own CPUID, and registers; libvirt looks at them where QEMU does not answer (x86). `msrs` is None
+            where nobody knows what they hold.
         pvr: the host's processor version register (ppc64).
     """
 
@@ -58,7 +59,7 @@ class CpuFacts:
     unavailable_features: Truth = True
     address_bits: int | None = None
     leaves: Mapping[tuple[int, int], Sequence[int]] = field(default_factory=dict)
-    msrs: Mapping[int, int] = field(default_factory=dict)
+    msrs: Mapping[int, int] | None = field(default_factory=dict)
     pvr: int | None = None
 
     @property
@@ -133,7 +134,7 @@ def _x86(facts: CpuFacts, cpu_map: CpuMap, definitions: Sequence[Definition]) ->
         more = facts.unmigratable["props"] if facts.unmigratable else None
         processor = expanded(facts.expansion["props"], more, facts.target, cpu_map, facts.profile)
         return None if processor is None else host_model_x86(processor, definitions, cpu_map, facts.profile, True, msrs)
-    if not facts.leaves:
+    if not facts.leaves or facts.msrs is None:
         return None
     return host_model_x86(asked(facts.leaves, cpu_map, facts.msrs), definitions, cpu_map, facts.profile, False, msrs)
 

@@ -19,6 +19,10 @@ from domcaps_qemu.cpu_models import Definition, spelling
 SORTED: Version = (12, 2)
 """Since then features are sorted by name (11.3 does not, 12.8 does, 12.2 began to work on them); before, they come as found."""
 
+_ALL_REGISTERS: Version = (11, 3)
+"""Since then (some time between 9.0 and 11.3) all registers of the map are read, before that one alone, of a CPU that has it."""
+_ARCH_CAPABILITIES = 0x10A
+
 _PENALTY = 2
 """What the first disabled feature of a candidate costs; each further one costs 1 more."""
 
@@ -98,14 +102,23 @@ def leaves_wanted(cpu_map: CpuMap) -> frozenset[tuple[int, int]]:
     return frozenset(named | bounds | {(0, 0), (1, 0)})
 
 
-def asked(leaves: Mapping[tuple[int, int], Sequence[int]], cpu_map: CpuMap, msrs: Mapping[int, int] | None = None) -> Processor:
+def msrs_wanted(leaves: Mapping[tuple[int, int], Sequence[int]], cpu_map: CpuMap, profile: Version) -> frozenset[int]:
+    """Which registers libvirt reads of the processor behind these answers of CPUID, by index."""
+    named = frozenset(one.leaf for one in cpu_map.registers if one.space == "msr")
+    if profile >= _ALL_REGISTERS:
+        return named
+    has = cpu_map.union(["arch-capabilities"])
+    return named & {_ARCH_CAPABILITIES} if has and asked(leaves, cpu_map, {}).bits & has == has else frozenset()
+
+
+def asked(leaves: Mapping[tuple[int, int], Sequence[int]], cpu_map: CpuMap, msrs: Mapping[int, int]) -> Processor:
     """The processor behind CPUID's answers, (leaf, subleaf) → EAX, EBX, ECX, EDX, and its MSRs, index → 64 bits."""
     bits = 0
     for (leaf, subleaf), values in leaves.items():
         if _is_valid(leaf, subleaf, leaves):
             for name, value in zip(("eax", "ebx", "ecx", "edx"), values, strict=True):
                 bits |= cpu_map.place(Register("cpuid", leaf, subleaf, name), value)
-    for index, whole in (msrs or {}).items():
+    for index, whole in msrs.items():
         bits |= cpu_map.place(Register("msr", index, 0, "eax"), whole)
         bits |= cpu_map.place(Register("msr", index, 0, "edx"), whole >> 32)
     _, ebx, ecx, edx = leaves.get((0, 0), (0, 0, 0, 0))

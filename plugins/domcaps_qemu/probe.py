@@ -168,6 +168,8 @@ class Probe:
             return (*found, *(question("program", os.fsdecode(path)) for path in paths if isinstance(path, bytes)))
         if asked.kind == "cpuid":
             return PROCESSOR
+        if asked.kind == "msr":
+            return (*self._host_identity(), question("program", "/dev/cpu/0/msr"))
         if asked.kind == "kvm":
             return self._host_identity()
         if asked.kind == "read":
@@ -354,4 +356,4 @@ def argv(emulator: str, accelerator: str, monitor: int) -> tuple[str, ...]:
 def _is_dear(asked: Question) -> bool:
     """Is it worth remembering: what programs and the processor say, the files of libvirt's CPU map, and the kernel's long lists."""
     long = asked.kind == "read" and asked.args[0].startswith((MAP_FOLDER, INSTALLED_MODULES))
-    return long or asked.kind in ("qmp", "within", "cpuid", "kvm")
+    return long or asked.kind in ("qmp", "within", "cpuid", "msr", "kvm")

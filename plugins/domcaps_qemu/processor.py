@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from domcaps_qemu.computed import hyperv_answer, registers
 from domcaps_qemu.cpu import PASSTHROUGH_ONLY, CpuFacts, cpu_section
 from domcaps_qemu.cpu_map import FAMILIES, CpuMap, read_index
 from domcaps_qemu.emulators import Emulator
-from domcaps_qemu.host_model import leaves_wanted
+from domcaps_qemu.host_model import leaves_wanted, msrs_wanted
 from domcaps_qemu.replies import definitions, expansion
 from domcaps_qemu.world import ACCELERATED, EMULATED, World
 
@@ -51,19 +51,23 @@ def _processor(world: World, emulator: Emulator) -> Processor:
         return Processor(Cpu(), (), (), ())
     section = cpu_section(facts)
     verdicts = tuple(verdict for mode in section.modes for verdict in _verdicts(mode, section.truths.get(mode.name), facts))
-    if not _blind(facts):
+    blind = _blind(facts)
+    if not blind:
         return Processor(Cpu(section.modes), verdicts, _host_features(world), ())
     modes = tuple(mode for mode in section.modes if mode.name != "host-model")
     known = tuple(verdict for verdict in verdicts if verdict.value != "host-model")
-    return Processor(Cpu(modes), known, _host_features(world), (_NO_MAP,))
+    return Processor(Cpu(modes), known, _host_features(world), (blind,))
 
 
 _NO_MAP = f"cpu mode host-model is unknown: no libvirt CPU map in {MAP_FOLDER}"
+_NO_REGISTERS = "cpu mode host-model is unknown: the processor's registers (/dev/cpu/0/msr, /dev/kvm) may not be read"
 
 
-def _blind(facts: CpuFacts) -> bool:
-    """Without libvirt's map nobody can say what its host model would be: the mode is left out, not guessed."""
-    return facts.native and facts.target in FAMILIES and facts.cpu_map is None
+def _blind(facts: CpuFacts) -> str:
+    """Why nobody can say what libvirt's host model would be, if so: the mode is left out, not guessed."""
+    if not facts.native or facts.target not in FAMILIES:
+        return ""
+    return _NO_MAP if facts.cpu_map is None else _NO_REGISTERS if facts.msrs is None else ""
 
 
 # ---- what is asked -----------------------------------------------------------------------------------------------------------
@@ -110,6 +114,8 @@ def _facts(world: World, emulator: Emulator, cpu_map: CpuMap | None) -> CpuFacts
     guest = world.guest
     blocked = world.has_property("max-x86_64-cpu", "unavailable-features") if world.is_x86 else None
     first, second = _expansions(world, blocked) if emulator.native else (None, None)
+    leaves = _leaves(world, cpu_map) if emulator.native and world.is_x86 and not first and cpu_map is not None else {}
+    refused = first is not None and not first
     return CpuFacts(
         arch=guest.arch,
         target=guest.target,
@@ -126,7 +132,8 @@ def _facts(world: World, emulator: Emulator, cpu_map: CpuMap | None) -> CpuFacts
         migratable=any_known(world.has_property(f"max-{name}-cpu", "migratable") for name in ("x86_64", "arm")),
         unavailable_features=blocked,
         address_bits=_address_bits(world),
-        leaves=_leaves(world, cpu_map) if emulator.native and world.is_x86 and not first and cpu_map is not None else {},
+        leaves=leaves,
+        msrs=_msrs(world, msrs_wanted(leaves, cpu_map, world.profile)) if refused and leaves and cpu_map is not None else {},
         pvr=_pvr(world) if world.is_ppc64 else None,
     )
 
@@ -168,6 +175,21 @@ def _leaves(world: World, cpu_map: CpuMap) -> dict[tuple[int, int], tuple[int, .
     """The host's own CPUID, as far as the map has a use for it."""
     told = {leaf: world.view.form(question("cpuid", f"{leaf[0]:x}", f"{leaf[1]:x}"), registers) for leaf in leaves_wanted(cpu_map)}
     return {leaf: form for leaf, form in told.items() if isinstance(form, tuple)}
+
+
+def _msrs(world: World, wanted: Iterable[int]) -> Mapping[int, int] | None:
+    """The host's own registers, those that it has; None where one of them may not be read."""
+    told = {index: world.view.form(question("msr", f"{index:x}"), _register) for index in wanted}
+    if any(form is None or (isinstance(form, Refusal) and form.why != "absent") for form in told.values()):
+        return None
+    return {index: form for index, form in told.items() if isinstance(form, int)}
+
+
+def _register(data: bytes) -> int:
+    value = int(data, 16)
+    if not 0 <= value < 1 << 64:
+        raise ValueError("a register has 64 bits")
+    return value
 
 
 def _address_bits(world: World) -> int | None:

@@ -24,6 +24,7 @@ KINDS = (
     "uname",
     "cpu",
     "cpuid",
+    "msr",
     "kvm",
     "run",
     "within",

@@ -1,12 +1,14 @@
 """The processor's own words."""
 
 import platform
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from domcaps_exporter.model import ABSENT
-from domcaps_exporter.processor import cpuid, first_processor
+from domcaps_exporter.processor import cpuid, first_processor, msr
 
 x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an x86 processor")
 
@@ -42,6 +44,25 @@ def test_cpuid_answers_leaf_and_subleaf_the_same_every_time() -> None:
 def test_a_leaf_that_is_no_32_bits_in_hex_is_refused(leaf: str) -> None:
     with pytest.raises(ValueError, match=r"hex|base 16|32 bits"):
         cpuid(leaf, "0")
+
+
+@x86
+def test_a_register_is_what_kvm_says_where_the_kernel_shows_none(needs: Callable[[str, object, str], None]) -> None:
+    needs("kvm", Path("/dev/kvm").exists(), "it is asked")
+    if Path("/dev/cpu/0/msr").exists():
+        pytest.skip("needs a kernel without the module msr: it is asked first")
+    answer = msr("10a")
+    assert answer == msr("10A")
+    assert isinstance(answer, bytes)
+    assert re.fullmatch(b"[0-9a-f]{16}", answer)
+    assert msr("ffffffff") in (ABSENT, b"0" * 16)
+
+
+@x86
+@pytest.mark.parametrize("index", ["g", "100000000", "-1"])
+def test_an_index_that_is_no_32_bits_in_hex_is_refused(index: str) -> None:
+    with pytest.raises(ValueError, match=r"base 16|32 bits"):
+        msr(index)
 
 
 @pytest.mark.skipif(platform.machine() == "x86_64", reason="another processor's case")

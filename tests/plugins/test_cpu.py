@@ -48,6 +48,14 @@ def test_the_modes_come_in_libvirts_order() -> None:
     assert [mode.name for mode in cpu_section(facts()).modes] == ["host-passthrough", "maximum", "host-model", "custom"]
 
 
+def test_registers_that_nobody_may_read_leave_the_host_model_open() -> None:
+    cpu_map = CpuMap.parse({"x86.xml": b"<cpus><model name='EPYC'><decode host='on' guest='on'/></model></cpus>"}, "x86_64")
+    seen = {"cpu_map": cpu_map, "expansion": {}, "leaves": {(0, 0): (0, 0, 0, 0)}}
+    assert cpu_section(facts(**seen)).truths["host-model"] is True
+    assert cpu_section(facts(**seen)).modes[2].supported
+    assert not cpu_section(facts(**seen, msrs=None)).modes[2].supported
+
+
 @pytest.mark.parametrize(
     ("changed", "supported"),
     [({}, True), ({"virttype": "hvf"}, True), ({"virttype": "qemu"}, False), ({"native": False}, False)],

@@ -7,7 +7,16 @@ import pytest
 from domcaps_exporter.model import CpuFeature, HostModel
 from domcaps_qemu.cpu_map import Chip, CpuMap
 from domcaps_qemu.cpu_models import Definition
-from domcaps_qemu.host_model import Processor, asked, expanded, host_model_ppc64, host_model_s390, host_model_x86, leaves_wanted
+from domcaps_qemu.host_model import (
+    Processor,
+    asked,
+    expanded,
+    host_model_ppc64,
+    host_model_s390,
+    host_model_x86,
+    leaves_wanted,
+    msrs_wanted,
+)
 
 PROFILE, NEW = (11, 3), (12, 8)
 LETTERS = "abcdefgh"
@@ -179,18 +188,28 @@ def test_cpuid_tells_the_vendor_the_chip_and_the_features() -> None:
 
 
 def test_a_family_above_fifteen_is_the_sum_of_both_its_fields() -> None:
-    assert asked({(1, 0): (0x00A20F12, 0, 0, 0)}, a_map(model("M"))).chip == Chip(25, 33, 2)
+    assert asked({(1, 0): (0x00A20F12, 0, 0, 0)}, a_map(model("M")), {}).chip == Chip(25, 33, 2)
 
 
 def test_what_a_processor_says_beyond_its_last_leaf_is_no_feature() -> None:
     cpu_map = a_map(model("M"))
     short = {(0, 0): (6, 0, 0, 0), (0x80000000, 0): (0x80000000, 0, 0, 0)}
-    assert asked(short | {(7, 0): (0, 1, 0, 0), (0x80000001, 0): (0, 0, 1, 0)}, cpu_map).bits == 0
-    assert cpu_map.spell(asked({(7, 0): (0, 1, 0, 0), (7, 1): (1, 0, 0, 0)}, cpu_map).bits) == ["a"]
+    assert asked(short | {(7, 0): (0, 1, 0, 0), (0x80000001, 0): (0, 0, 1, 0)}, cpu_map, {}).bits == 0
+    assert cpu_map.spell(asked({(7, 0): (0, 1, 0, 0), (7, 1): (1, 0, 0, 0)}, cpu_map, {}).bits) == ["a"]
 
 
 def test_every_leaf_that_matters_is_wanted() -> None:
     assert leaves_wanted(a_map(model("M"))) == {(0, 0), (1, 0), (7, 0), (7, 1), (0x80000000, 0), (0x80000001, 0)}
+
+
+def test_old_libvirts_read_one_register_and_only_of_a_processor_that_has_it() -> None:
+    capable = "<feature name='arch-capabilities'><cpuid eax_in='7' edx='0x20000000'/></feature>"
+    vmx = "<feature name='vmx-one'><msr index='0x480' edx='1'/></feature><feature name='no'><msr index='0x10a' eax='1'/></feature>"
+    cpu_map = CpuMap.parse({"x86.xml": f"<cpus>{capable}{vmx}</cpus>".encode()}, "x86_64")
+    plain, having = INTEL | {(7, 0): (0, 0, 0, 0)}, INTEL | {(7, 0): (0, 0, 0, 0x20000000)}
+    assert msrs_wanted(plain, cpu_map, (9, 0)) == set()
+    assert msrs_wanted(having, cpu_map, (9, 0)) == {0x10A}
+    assert msrs_wanted(plain, cpu_map, PROFILE) == {0x10A, 0x480}
 
 
 def test_libvirts_own_look_at_the_processor_allows_a_fallback_and_leaves_out_what_qemu_never_had() -> None:

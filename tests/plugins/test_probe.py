@@ -19,6 +19,7 @@ from domcaps_exporter.errors import ProbeError
 from domcaps_exporter.model import ABSENT, Refusal
 from domcaps_exporter.rootfs import Paths
 from domcaps_qemu.probe import KVM_WORKS, TAINTED, Qemu
+from domcaps_qemu.processor import MAP_FOLDER
 from domcaps_qemu.settings import Wanted
 
 SHORT = 1.0
@@ -375,6 +376,44 @@ def timed(qemu: Qemu, hosts: Hosts) -> tuple[list[Report], float]:
     """The reports, and the seconds that they took."""
     started = time.monotonic()
     return reported(qemu, hosts), time.monotonic() - started
+
+
+ARCH_CAPABILITIES = question("msr", "10a")
+
+
+def test_a_qemu_without_kvm_has_libvirt_read_the_processors_registers(
+    tmp_path: Path, needs: Callable[[str, object, str], None]
+) -> None:
+    needs("libvirt's CPU map", Path(MAP_FOLDER, "index.xml").exists(), "it names registers")
+    hosts, qemu = Hosts(), Qemu(Wanted(emulators=(standins.without_kvm(tmp_path),), virttypes=("qemu",), profile=(11, 3)))
+    hosts.otherwise[ARCH_CAPABILITIES] = b"0000000000000000"
+    without = host_models(qemu, hosts)
+    hosts.otherwise[ARCH_CAPABILITIES] = b"0000000000000001"
+    assert host_models(qemu, hosts) == without  # it was remembered: nothing that it depends on has changed
+    hosts.otherwise[question("program", "/dev/cpu/0/msr")] = b"another"
+    (having,) = host_models(qemu, hosts)
+    assert without == [{*having} - {"rdctl-no"}]
+    assert "rdctl-no" in having
+
+
+def test_registers_that_may_not_be_read_leave_the_host_model_unknown(
+    tmp_path: Path, needs: Callable[[str, object, str], None]
+) -> None:
+    needs("libvirt's CPU map", Path(MAP_FOLDER, "index.xml").exists(), "it names registers")
+    hosts, qemu = Hosts(), Qemu(Wanted(emulators=(standins.without_kvm(tmp_path),), virttypes=("qemu",), profile=(11, 3)))
+    hosts.otherwise[ARCH_CAPABILITIES] = Refusal("denied")
+    told = reported(qemu, hosts)
+    assert supported(told, "cpu", "mode", "host-model") == set()
+    assert supported(told, "cpu", "mode", "custom") == {True}
+    assert all(any("registers" in note for note in one.notes) for one in told)
+
+
+def host_models(qemu: Qemu, hosts: Hosts) -> list[set[str]]:
+    """The features that each document's host model has or lacks."""
+    cpus = (one.document.cpu for one in reported(qemu, hosts) if one.document is not None)
+    modes = (cpu.mode("host-model") for cpu in cpus if cpu is not None)
+    models = (mode.host_model for mode in modes if mode is not None)
+    return [{feature.name for feature in model.features} for model in models if model is not None]
 
 
 def test_what_files_alone_decide_launches_nothing_again(tree: Tree) -> None:
