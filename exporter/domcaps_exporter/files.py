@@ -85,6 +85,6 @@ class Files:
         """The path without symbolic links, as the host names it."""
         return os.fsencode(self._paths.resolved(path))
 
-    def access(self, path: str, mode: str, user: str) -> bytes:
+    def access(self, path: str, mode: str, user: str, group: str = "") -> bytes:
         """`yes` or `no`: see `permission.may`."""
-        return b"yes" if may(self._paths.real(path), mode, user) else b"no"
+        return b"yes" if may(self._paths.real(path), mode, user, group) else b"no"

@@ -78,7 +78,7 @@ class Host(Protocol):
     which       name                    the first executable of that name in the exporter's PATH
     resolve     path                    the path without symbolic links
     access      path, "r"/"w"/"rw",     `yes` or `no`: may this user (groups and POSIX ACLs counted) open it so;
-                user name               an empty user is the exporter's own
+                user name[, group]      an empty user is the exporter's own; in a group besides its own
     env         variable                the exporter's environment variable
     uname                               system, release and machine, joined by NUL
     cpu                                 the first processor's paragraph in /proc/cpuinfo, without what varies by the second

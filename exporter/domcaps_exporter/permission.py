@@ -8,6 +8,7 @@ exporter's own system.
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import pwd
 import stat
@@ -40,33 +41,45 @@ class Person:
     gids: frozenset[int]
 
 
-def may(path: str, mode: str, user: str) -> bool:
+def may(path: str, mode: str, user: str, group: str = "") -> bool:
     """May `user` open `path` for `mode` (`r`, `w` or `rw`)? An empty user is the exporter's own, with the rights it has now.
+
+    `group` is one that the user is put into besides its own.
 
     Raises:
         OSError: the file is not there or cannot be looked at.
-        ValueError: no such mode or user.
+        ValueError: no such mode, user or group.
     """
     if mode not in _BITS:
         raise ValueError(f"the mode is r, w or rw, not {mode!r}")
     found = os.stat(path)
     if not user:
         return os.access(path, _BITS[mode], effective_ids=True)
-    person = person_named(user)
+    person = person_named(user, group)
     return person.uid == 0 or _granted(_entries(path, found), found, person, _BITS[mode])
 
 
-def person_named(user: str) -> Person:
-    """A user by name, or by number as libvirt's qemu.conf writes it (`64055`, `+64055`).
+def person_named(user: str, group: str = "") -> Person:
+    """A user by name, or by number as libvirt's qemu.conf writes it (`64055`, `+64055`), in a group besides its own.
 
     Raises:
-        ValueError: there is no such user.
+        ValueError: there is no such user or group.
     """
     try:
         record = pwd.getpwuid(int(user)) if user.removeprefix("+").isdecimal() else pwd.getpwnam(user)
     except (KeyError, OverflowError) as error:
         raise ValueError(f"there is no user {user!r}{_near(user)}") from error
-    return Person(record.pw_uid, frozenset(os.getgrouplist(record.pw_name, record.pw_gid)))
+    more = {_group_named(group)} if group else frozenset()
+    return Person(record.pw_uid, frozenset(os.getgrouplist(record.pw_name, record.pw_gid)) | more)
+
+
+def _group_named(group: str) -> int:
+    if group.removeprefix("+").isdecimal():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise ValueError(f"there is no group {group!r}") from error
 
 
 def _near(user: str) -> str:

@@ -116,7 +116,7 @@ def _msr_of_kvm(number: int) -> Answer:
             fcntl.ioctl(device, _KVM_GET_MSRS, asked)
         except OSError:
             return ABSENT
-    return _hex(asked[16:])
+    return _hex(bytes(asked[16:]))
 
 
 def _hex(word: bytes) -> bytes:

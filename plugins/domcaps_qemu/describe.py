@@ -52,7 +52,7 @@ def reports(view: View, wanted: Wanted) -> Iterator[Report]:
     host = host_arch(view) or ""
     profile = wanted.profile or installed(view, host) or NEWEST
     descriptors = descriptors_of(view)
-    may_open_kvm(view, "")  # asked before any emulator is: it tells how many processes will be needed
+    may_open_kvm(view)  # asked before any emulator is: it tells how many processes will be needed
     failures = _failures(view)
     for emulator in emulators(view, wanted):
         case = _case(view, emulator, wanted, profile, failures)

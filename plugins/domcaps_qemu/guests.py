@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from domcaps_exporter import Question, Refusal, Truth, Unmet, Verdict, question
 from domcaps_exporter.libvirt import STABLE
@@ -21,37 +22,48 @@ _UNKNOWN = Machine("", None, 0, deprecated=False, default=False)
 _QEMU_CONF = "/etc/libvirt/qemu.conf"
 _USUAL = ("libvirt-qemu", "qemu")
 """Debian's user for guests, and most others'."""
-_USER = re.compile(rb"""^\s*user\s*=\s*(["'])\+?(.*?)\1""", re.MULTILINE)
+_ACCOUNT = re.compile(rb"""^\s*(user|group)\s*=\s*(["'])\+?(.*?)\2""", re.MULTILINE)
 """libvirt takes either quote (virconf.c)."""
 
 
-def _user(conf: bytes) -> str:
-    found = _USER.findall(conf)
-    return found[-1][1].decode("utf-8", "replace") if found else ""
+class Account(NamedTuple):
+    """A user, and a group that it is put into besides its own. Without a name it is the exporter's own."""
+
+    user: str = ""
+    group: str = ""
 
 
-def guest_user(view: View, wanted: Wanted) -> str | None:
-    """Who runs guests: the setting, else `user` in qemu.conf; the exporter's own user (empty) where there is no qemu.conf.
+OWN = Account()
 
-    Where there is one that names nobody, or that may not be read (Debian's is root's alone), the user that distributions make for
-    guests, if the host has one: libvirt was built to use it. Else nobody knows (None). The line of qemu.conf that is commented
-    out is no witness: distributions have shipped `#user = "root"` with a libvirt that uses another.
+
+def _account(conf: bytes) -> Account:
+    return Account(**{key.decode(): name.decode("utf-8", "replace") for key, _, name in _ACCOUNT.findall(conf)})
+
+
+def guest_user(view: View, wanted: Wanted) -> Account | None:
+    """Who runs guests: the setting, else `user` and `group` in qemu.conf; the exporter's own user where there is no qemu.conf.
+
+    Where there is one that names no user, or that may not be read (Debian's is root's alone), the user that distributions make for
+    guests, if the host has one: libvirt was built to use it. Else nobody knows (None). A line that is commented out is no witness:
+    whoever edits the file may leave anything there.
     """
     if wanted.guest_user:
-        return wanted.guest_user
-    named = view.form(question("read", _QEMU_CONF), _user)
+        return Account(wanted.guest_user)
+    named = view.form(question("read", _QEMU_CONF), _account)
     if isinstance(named, Refusal) and named.why == "absent":
-        return ""
-    if isinstance(named, str) and named:
+        return OWN
+    named = named if isinstance(named, Account) else OWN
+    if named.user:
         return named
-    return next((usual for usual in _USUAL if _has_user(view, usual)), None)
+    usual = (Account(user, named.group) for user in _USUAL)
+    return next((account for account in usual if _is_there(view, account)), None)
 
 
 def unknown_user(view: View, wanted: Wanted) -> tuple[str, ...]:
     """Why nobody knows whether the user that runs guests may use KVM, if so."""
-    user = guest_user(view, wanted)
-    answer = view.answer(_access(user or ""))
-    if user is None:
+    account = guest_user(view, wanted)
+    answer = view.answer(_access(account or OWN))
+    if account is None:
         lacks = "may not be read" if view.text(question("read", _QEMU_CONF)) is None else "names no user"
         return () if answer == b"yes" else (f"whether guests may use KVM is unknown: {_QEMU_CONF} {lacks}",)
     if not isinstance(answer, Refusal) or answer.why == "absent":
@@ -107,7 +119,7 @@ def _machines(emulator: Emulator, wanted: Wanted, arch: str, profile: Version) -
 
 def _virttypes(view: View, emulator: Emulator, kvm: Verdict) -> tuple[str, ...]:
     """KVM, and TCG where KVM does not work (while QEMU has not said: where it has no access to /dev/kvm)."""
-    works = may_open_kvm(view, "") if emulator.enabled is None and emulator.machines is None else kvm.supported
+    works = may_open_kvm(view) if emulator.enabled is None and emulator.machines is None else kvm.supported
     return ("kvm",) if emulator.native and (works is True or not emulator.there) else ("kvm", "qemu")
 
 
@@ -118,40 +130,40 @@ def _scope(view: View, emulator: Emulator, virttype: str) -> str:
     """
     if virttype == "kvm" or not emulator.native:
         return ACCELERATED
-    expected = emulator.enabled if emulator.enabled is not None else may_open_kvm(view, "")
+    expected = emulator.enabled if emulator.enabled is not None else may_open_kvm(view)
     return EMULATED if expected is True else ACCELERATED
 
 
 # ---- can it run? -------------------------------------------------------------------------------------------------------------
 
 
-def _access(user: str) -> Question:
-    return question("access", "/dev/kvm", "rw", user)
+def _access(account: Account) -> Question:
+    return question("access", "/dev/kvm", "rw", account.user, *filter(None, (account.group,)))
 
 
-def _has_user(view: View, user: str) -> bool:
+def _is_there(view: View, account: Account) -> bool:
     """Is there such a user? An error comes of asking for one who is not there. Where nobody knows, it may be this one."""
-    answer = view.answer(_access(user))
+    answer = view.answer(_access(account))
     return not (isinstance(answer, Refusal) and answer.why == "error")
 
 
-def may_open_kvm(view: View, user: str) -> Truth:
-    """May this user open /dev/kvm? An empty one is the exporter's own."""
-    answer = view.answer(_access(user))
+def may_open_kvm(view: View, account: Account = OWN) -> Truth:
+    """May this user open /dev/kvm?"""
+    answer = view.answer(_access(account))
     return answer.strip() == b"yes" if isinstance(answer, bytes) else False if answer == Refusal("absent") else None
 
 
 def _may_guests_open_kvm(view: View, wanted: Wanted) -> Truth:
     """Whoever runs them: where nobody knows who does, the exporter's own access is the best witness, and its want of it none."""
-    user = guest_user(view, wanted)
-    return may_open_kvm(view, user) if user is not None else may_open_kvm(view, "") or None
+    account = guest_user(view, wanted)
+    return may_open_kvm(view, account) if account is not None else may_open_kvm(view) or None
 
 
 def _kvm_works(view: View, emulator: Emulator) -> Truth:
     """What QEMU says tells something only where it could open /dev/kvm: a container may forbid what the file's mode allows."""
     opened = view.answer(question("kvm", "66"))
     forbidden = isinstance(opened, Refusal) and opened.why == "denied"
-    told = emulator.enabled is True or (may_open_kvm(view, "") is True and not forbidden)
+    told = emulator.enabled is True or (may_open_kvm(view) is True and not forbidden)
     return emulator.enabled if told else None
 
 

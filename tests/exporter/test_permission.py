@@ -1,5 +1,6 @@
 """May a user open a file? The kernel is the judge where it can be asked."""
 
+import grp
 import os
 import pwd
 import random
@@ -89,6 +90,18 @@ def test_root_may_read_and_write_whatever_the_mode(tmp_path: Path) -> None:
 def test_a_user_is_found_by_name_and_by_libvirts_numbers(name: str) -> None:
     assert person_named(name).uid == NOBODY.pw_uid
     assert NOBODY.pw_gid in person_named(name).gids
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a file of another group")
+def test_a_group_that_a_user_is_put_into_counts(open_folder: Path) -> None:
+    group, file = grp.getgrnam("daemon"), open_folder / "file"
+    file.touch(0o660)
+    os.chown(file, 0, group.gr_gid)
+    file.chmod(0o660)
+    assert not may(str(file), "rw", "nobody")
+    assert [may(str(file), "rw", "nobody", name) for name in ("daemon", str(group.gr_gid), f"+{group.gr_gid}")] == [True] * 3
+    with pytest.raises(ValueError, match="there is no group"):
+        may(str(file), "rw", "nobody", "no-such-group")
 
 
 @pytest.mark.parametrize("name", ["nobody-of-that-name", "4000000000", "99999999999999999999"])

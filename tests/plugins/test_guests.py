@@ -10,7 +10,7 @@ import pytest
 from domcaps_exporter import ABSENT, Answer, Question, Refusal, Truth, Verdict, question
 from domcaps_exporter.view import View
 from domcaps_qemu.emulators import Emulator, native
-from domcaps_qemu.guests import guest_user, guests, unknown_user
+from domcaps_qemu.guests import OWN, Account, guest_user, guests, unknown_user
 from domcaps_qemu.machines import Machine
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.world import ACCELERATED, EMULATED
@@ -154,18 +154,19 @@ def test_an_emulator_that_has_said_nothing_is_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("conf", "user"),
+    ("conf", "account"),
     [
-        (b'user = "qemu"\n', "qemu"),
-        (b'user = "root"\n', "root"),
-        (b'user = "+107"\n', "107"),
-        (b"user = 'qemu'\n", "qemu"),
-        (b'user = "one"\n  user="two"\n', "two"),
-        (ABSENT, ""),
+        (b'user = "qemu"\n', Account("qemu")),
+        (b'user = "root"\n', Account("root")),
+        (b'user = "+107"\n', Account("107")),
+        (b"user = 'qemu'\n", Account("qemu")),
+        (b'user = "one"\n  user="two"\n', Account("two")),
+        (b'group = "kvm"\nuser = "qemu"\n#group = "none"\n', Account("qemu", "kvm")),
+        (ABSENT, OWN),
     ],
 )
-def test_who_runs_guests_is_read_from_qemu_conf(conf: Answer, user: str) -> None:
-    assert guest_user(View({CONF: conf, access("libvirt-qemu"): b"no"}), Wanted()) == user
+def test_who_runs_guests_is_read_from_qemu_conf(conf: Answer, account: Account) -> None:
+    assert guest_user(View({CONF: conf, access("libvirt-qemu"): b"no"}), Wanted()) == account
 
 
 NAMES_NOBODY = b'#user = "root"\nremote_user = "x"\n'
@@ -187,7 +188,13 @@ def test_where_qemu_conf_names_nobody_or_may_not_be_read_it_is_the_user_that_dis
     users: Mapping[str, Answer], user: str | None, conf: Answer
 ) -> None:
     host = {CONF: conf, **{access(name): answer for name, answer in users.items()}}
-    assert guest_user(View(host), Wanted()) == user
+    assert guest_user(View(host), Wanted()) == (None if user is None else Account(user))
+
+
+def test_the_group_that_qemu_conf_names_lets_its_usual_user_in() -> None:
+    in_group = question("access", "/dev/kvm", "rw", "libvirt-qemu", "kvm")
+    found = kinds(host={**HOST, CONF: b'group = "kvm"', access("libvirt-qemu"): b"no", in_group: b"yes"})
+    assert found[f"q35 kvm {ACCELERATED}"].supported is True
 
 
 @pytest.mark.parametrize(
@@ -229,7 +236,7 @@ def test_a_user_who_is_not_there_is_said_with_the_setting_that_names_them() -> N
 
 
 def test_the_setting_wins_over_qemu_conf() -> None:
-    assert guest_user(View({CONF: b'user = "qemu"'}), Wanted(guest_user="me")) == "me"
+    assert guest_user(View({CONF: b'user = "qemu"'}), Wanted(guest_user="me")) == Account("me")
 
 
 @pytest.mark.parametrize(
