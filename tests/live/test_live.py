@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.endtoend import eventually, runs
+from tests.live import kvmless
 from tests.live.kvm import WITHOUT_KVM
 from tests.live.libvirtd import REAPER, lacking
 from tests.live.suites import CHECKOUT
@@ -56,6 +57,12 @@ def test_every_emulators_documents_are_libvirts_to_the_byte(compared: Callable[.
 def test_so_they_are_where_there_is_no_kvm(compared: Callable[..., None], needs: Needs, emulator: str) -> None:
     needs("root", os.geteuid() == 0, "/dev/kvm is hidden in a mount namespace")
     compared(emulator, within=WITHOUT_KVM)
+
+
+@pytest.mark.slow
+def test_so_they_are_of_a_qemu_that_was_built_without_kvm(compared: Callable[..., None], needs: Needs, tmp_path: Path) -> None:
+    needs(kvmless.NAME, kvmless.REAL.exists(), "one without KVM is made of it")
+    compared(kvmless.made(tmp_path), "--machines", "q35")
 
 
 def test_nothing_is_left_of_what_a_program_started_and_left_behind(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.model import ABSENT, Answer, Child, Question, question
-from domcaps_qemu.probe import MODULES
 
 _PROGRAM = Path(__file__).parents[1] / "tools" / "qemu.py"
 
@@ -39,16 +38,6 @@ def emulator(folder: Path, behaviour: str) -> str:
 def wrapper(folder: Path, real: str, note: str = "") -> str:
     """A shell script that becomes the real QEMU, as on Debian's for i386; another note makes another file."""
     return _script(folder, f'# {note}\nexec {real} "$@"')
-
-
-def without_kvm(folder: Path) -> str:
-    """The real QEMU as a build without KVM: it knows no CPU of the name `host`, and has no accelerator but TCG."""
-    folder.mkdir(exist_ok=True)
-    program = folder / "program"
-    program.write_bytes(Path(real_qemu()).read_bytes().replace(b"host-x86_64-cpu", b"none-x86_64-cpu"))
-    program.chmod(0o755)
-    arguments = 'for one; do set -- "$@" "$(echo "$one" | sed s/kvm:tcg/tcg/)"; shift; done'
-    return _script(folder, f'{arguments}\nQEMU_MODULE_DIR={MODULES[-1]} exec {program} "$@"')
 
 
 def _script(folder: Path, body: str) -> str:

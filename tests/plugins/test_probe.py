@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.live import kvmless
 from tests.plugins import standins
 from tests.plugins.standins import SCRAPE, Hosts, Watched
 
@@ -384,8 +385,9 @@ ARCH_CAPABILITIES = question("msr", "10a")
 def test_a_qemu_without_kvm_has_libvirt_read_the_processors_registers(
     tmp_path: Path, needs: Callable[[str, object, str], None]
 ) -> None:
+    needs(kvmless.NAME, kvmless.REAL.exists(), "one without KVM is made of it")
     needs("libvirt's CPU map", Path(MAP_FOLDER, "index.xml").exists(), "it names registers")
-    hosts, qemu = Hosts(), Qemu(Wanted(emulators=(standins.without_kvm(tmp_path),), virttypes=("qemu",), profile=(11, 3)))
+    hosts, qemu = Hosts(), Qemu(Wanted(emulators=(kvmless.made(tmp_path),), virttypes=("qemu",), profile=(11, 3)))
     hosts.otherwise[ARCH_CAPABILITIES] = b"0000000000000000"
     without = host_models(qemu, hosts)
     hosts.otherwise[ARCH_CAPABILITIES] = b"0000000000000001"
@@ -399,8 +401,9 @@ def test_a_qemu_without_kvm_has_libvirt_read_the_processors_registers(
 def test_registers_that_may_not_be_read_leave_the_host_model_unknown(
     tmp_path: Path, needs: Callable[[str, object, str], None]
 ) -> None:
+    needs(kvmless.NAME, kvmless.REAL.exists(), "one without KVM is made of it")
     needs("libvirt's CPU map", Path(MAP_FOLDER, "index.xml").exists(), "it names registers")
-    hosts, qemu = Hosts(), Qemu(Wanted(emulators=(standins.without_kvm(tmp_path),), virttypes=("qemu",), profile=(11, 3)))
+    hosts, qemu = Hosts(), Qemu(Wanted(emulators=(kvmless.made(tmp_path),), virttypes=("qemu",), profile=(11, 3)))
     hosts.otherwise[ARCH_CAPABILITIES] = Refusal("denied")
     told = reported(qemu, hosts)
     assert supported(told, "cpu", "mode", "host-model") == set()
