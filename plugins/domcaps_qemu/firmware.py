@@ -184,10 +184,14 @@ class Firmware:
 
     def _all_there(self, matching: list[Descriptor]) -> Truth:
         """Where no descriptor matches, that is the reason, and there are no files to miss."""
-        return self._decided([all_known([self._there(file) for file in one.files]) for one in matching]) if matching else None
+        return self._decided([all_known([self._is_file(file) for file in one.files]) for one in matching]) if matching else None
 
     def _decided(self, judged: list[Truth]) -> Truth:
         return any_known(judged if self.complete else [*judged, None])
+
+    def _is_file(self, path: str) -> Truth:
+        """libvirt is content with a folder by that name, QEMU is not."""
+        return False if self._view.text(question("exists", path)) == "directory" else self._there(path)
 
     def _there(self, path: str) -> Truth:
         return self._view.there(question("exists", path))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import pytest
 from lxml import etree
 from tests.plugins import corpus
 
@@ -74,12 +75,18 @@ def test_understanding_twice_gives_the_same_document() -> None:
         assert corpus.answer(root, case) == corpus.answer(root, case)
 
 
-def truths(name: str, **answers: bytes) -> dict[tuple[str, str], Verdict]:
-    """The verdicts on a recording's guest by element and value; `answers` are those of files by their last name."""
+ASIDS = question("cpuid", "8000001f", "0")
+
+
+def truths(name: str, asids: bytes = b"0 0 1fd 1c3", **answers: bytes) -> dict[tuple[str, str], Verdict]:
+    """The verdicts on a recording's guest by element and value.
+
+    `answers` are those of files by their last name, `asids` what CPUID says: the highest, and the lowest that is not for SEV-ES.
+    """
     root = corpus.folder()
     case = next(one for one in corpus.recorded(root) if one.expected.name == name)
     files = {question("read", f"/sys/module/kvm_amd/parameters/{parameter}"): value for parameter, value in answers.items()}
-    return {(one.element, one.value): one for one in corpus.verdicts(root, case, files)}
+    return {(one.element, one.value): one for one in corpus.verdicts(root, case, {**files, ASIDS: asids})}
 
 
 def supported(found: dict[tuple[str, str], Verdict], *keys: tuple[str, str]) -> list[Truth]:
@@ -101,6 +108,23 @@ def test_sev_snp_takes_a_kernel_that_has_it_switched_on_though_libvirt_does_not_
     for off in (truths(name, sev_snp=b"N\n"), truths(name)):
         assert supported(off, snp, sev) == [False, True]
         assert [(one.prerequisite, one.libvirt) for one in off[snp].unmet] == [("kernel-parameter:sev_snp", "accepts")]
+
+
+@pytest.mark.parametrize(
+    ("asids", "sev", "snp", "lacks"),
+    [
+        (b"0 0 1fd 1", True, False, "sev-es-asids"),  # maxESGuests is 0, for the firmware leaves none to them
+        (b"0 0 1fd 1fe", False, True, "sev-asids"),
+        (b"0 0 0 0", False, False, "sev-asids"),
+    ],
+)
+def test_secure_guests_of_a_kind_that_has_no_asids_left_cannot_be_though_libvirt_lists_them(
+    asids: bytes, sev: bool, snp: bool, lacks: str
+) -> None:
+    found = truths("qemu_10.0.0-q35.x86_64+amdsev.xml", asids, sev_snp=b"Y\n")
+    assert supported(found, ("launchSecurity", "sev"), ("launchSecurity", "sev-snp")) == [sev, snp]
+    unmet = found["launchSecurity", "sev" if not sev else "sev-snp"].unmet
+    assert [(one.prerequisite, one.libvirt) for one in unmet] == [(lacks, "accepts")]
 
 
 def test_what_libvirt_lists_for_every_qemu_takes_a_qemu_that_has_it() -> None:

@@ -70,6 +70,12 @@ def test_firmware_is_whole_with_all_its_files_only() -> None:
     assert (found.offers("uefi"), found.whole("uefi")) == (True, False)
 
 
+def test_a_folder_in_a_files_place_is_no_firmware_though_libvirt_lists_it() -> None:
+    host = facts(UEFI, FILES) | {question("exists", FILES[0]): b"directory"}
+    assert firmware(host).whole("uefi") is False
+    assert firmware(host).listed() == FILES[:1]
+
+
 def test_one_whole_firmware_is_enough() -> None:
     both = {**UEFI, f"{SYSTEM}/60-other.json": descriptor(mapping=flash("/other.fd", mode="stateless"))}
     assert firmware(facts(both, ("/other.fd",))).whole("uefi") is True
