@@ -14,7 +14,7 @@ from tests.live import kvmless
 from tests.plugins import standins
 from tests.plugins.standins import SCRAPE, Hosts, Watched
 
-from domcaps_exporter import Answer, ProbeRefused, ProbeTimeout, Report, Unmet, UnreadableAnswer, document, question
+from domcaps_exporter import Answer, ProbeRefused, ProbeTimeout, Report, Unmet, UnreadableAnswer, document, question, recording
 from domcaps_exporter.contract import words_of
 from domcaps_exporter.errors import ProbeError
 from domcaps_exporter.model import ABSENT, Refusal
@@ -355,6 +355,8 @@ def test_a_program_beside_qemu_that_hangs_costs_its_own_values_and_three_seconds
     again, waited = timed(qemu, hosts)
     assert waited < 1
     assert again == first
+    recording.save(tmp_path / "recorded", "qemu", qemu.probe(hosts()))
+    assert list(qemu.describe(recording.load(tmp_path / "recorded")[1])) == first
     swtpm_setup(tmp_path, '{"features": ["tpm-2.0"]}')
     assert supported(reported(qemu, hosts), "tpm", "backendVersion", "2.0") == {True}
 
