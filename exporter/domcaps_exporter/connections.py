@@ -12,7 +12,6 @@ import errno
 import logging
 import resource
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,7 +20,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
-from domcaps_exporter.tls import welcome
+from domcaps_exporter.tls import Context, welcome
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class Limits:
 class Terms:
     """On what terms a connection is made: with TLS or without, and for which of a certificate's names."""
 
-    context: ssl.SSLContext | None = None
+    context: Context | None = None
     allowed_sans: frozenset[str] | None = None
 
 
@@ -200,12 +199,16 @@ class Door:
             del self._guests[guest]
             guest.cancel()
 
-    async def _entertain(self, caller: socket.socket, connection: Connection, context: ssl.SSLContext | None) -> None:
+    async def _entertain(self, caller: socket.socket, connection: Connection, context: Context | None) -> None:
         """From the handshake to the end."""
         limit = None if context is None else self._limits.handshake
         try:
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: connection, caller, ssl=context, ssl_handshake_timeout=limit, ssl_shutdown_timeout=limit
+                lambda: connection,
+                caller,
+                ssl=context,  # type: ignore[arg-type]  # it is only asked to wrap
+                ssl_handshake_timeout=limit,
+                ssl_shutdown_timeout=limit,
             )
         except OSError as error:
             _LOG.debug("no connection came about: %s", error)

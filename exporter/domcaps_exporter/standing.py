@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeAlias
 
 from domcaps_exporter import tls
@@ -16,13 +17,21 @@ _Look: TypeAlias = tuple[tuple[int, ...], ...]
 
 _LOG = logging.getLogger(__name__)
 
+_OPEN: Mapping[str, str] = MappingProxyType(
+    {
+        "RequestClientCert": "keeps nobody out: certificates are asked for and not verified",
+        "RequireAnyClientCert": "lets in whoever makes himself a certificate, whatever client_ca is named",
+    }
+)
+"""What is to be said of a client_auth_type that Go would have as open as that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """A configuration that holds, and its TLS (None: plain HTTP)."""
 
     web: Web
-    context: ssl.SSLContext | None = None
+    context: tls.Context | None = None
 
 
 class Standing:
@@ -87,8 +96,9 @@ class Standing:
     def _warn(self) -> None:
         if self.last.web.users and self.last.context is None:
             _LOG.warning("passwords are asked for without TLS: whoever listens on the way can read them")
-        if self.last.web.tls is not None and self.last.web.tls.client_auth == "RequestClientCert":
-            _LOG.warning("client_auth_type: RequestClientCert keeps nobody out: no certificate is asked for, nor looked at")
+        if self.last.web.tls is not None and self.last.web.tls.client_auth in _OPEN:
+            auth = self.last.web.tls.client_auth
+            _LOG.warning("client_auth_type: %s %s; RequireAndVerifyClientCert verifies them", auth, _OPEN[auth])
 
 
 def _looks(files: tuple[Path, ...]) -> _Look:

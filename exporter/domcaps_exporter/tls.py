@@ -1,12 +1,13 @@
-"""TLS as the web configuration wants it: an `ssl.SSLContext`, and who may come in. It reads certificates; it talks to nobody.
+"""TLS as the web configuration wants it: a context for asyncio, and who may come in. It reads certificates; it talks to nobody.
 
-Python's TLS is less than Go's in two places: who asks for a certificate verifies it (OpenSSL would leave that to a callback, which
-Python lets nobody set), and of several curves it can prefer one only. Where they differ, it is the stricter that is done, or the
-file is refused; nobody comes in whom Go would keep out.
+Python's TLS is less than Go's in two places: who asks for a certificate verifies it, for which reason `bearers` serves those who
+only ask, and of several curves it can prefer one only. Where they differ, it is the stricter that is done, or the file is refused;
+nobody comes in whom Go would keep out.
 """
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import os
 import ssl
@@ -14,9 +15,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, Protocol
 
-from domcaps_exporter.files import head
+from domcaps_exporter.files import LIMIT, head
 from domcaps_exporter.webconfig import CIPHERS, Pem, Tls
+
+
+class Context(Protocol):
+    """All that asyncio asks of an `ssl.SSLContext`."""
+
+    def wrap_bio(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, server_side: bool = ..., server_hostname: str | bytes | None = ...
+    ) -> object: ...
+
 
 _VERSIONS: Mapping[str, ssl.TLSVersion] = MappingProxyType(
     {
@@ -32,15 +43,16 @@ _CURVES: Mapping[str, str] = MappingProxyType(
 _ASKING: Mapping[str, ssl.VerifyMode] = MappingProxyType(
     {
         "NoClientCert": ssl.CERT_NONE,
-        "RequestClientCert": ssl.CERT_NONE,  # Go asks, and takes whatever comes, or nothing; not to ask has the same guests
+        "RequestClientCert": ssl.CERT_REQUIRED,  # it is `bearers` that asks; would Python, nobody could come in unverified
         "RequireAnyClientCert": ssl.CERT_REQUIRED,
         "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
         "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
     }
 )
+_UNVERIFIED = ("RequestClientCert", "RequireAnyClientCert")
 
 
-def context(tls: Tls) -> ssl.SSLContext:
+def context(tls: Tls) -> Context:
     """A context for servers, with the certificates as they are now.
 
     No sessions are resumed: each connection proves anew who it is.
@@ -62,11 +74,11 @@ def context(tls: Tls) -> ssl.SSLContext:
             made.load_cert_chain(cert, key, password=_refused)
         except ssl.SSLError as error:
             raise ValueError(f"cert and key: {_reason(error)}") from error
-    return made
+    return _asking(made, tls) if tls.client_auth in _UNVERIFIED else made
 
 
 def welcome(allowed: frozenset[str] | None, certificate: Mapping[str, object] | None) -> bool:
-    """May a client with that (verified) certificate come in? `certificate` is as `ssl.SSLSocket.getpeercert` gives it."""
+    """May a client with that certificate come in? `certificate` is as `ssl.SSLSocket.getpeercert` gives it."""
     return allowed is None or not allowed.isdisjoint(_names(certificate or {}))
 
 
@@ -100,23 +112,37 @@ def _restrict(made: ssl.SSLContext, tls: Tls) -> None:
 
 def _admit(made: ssl.SSLContext, tls: Tls) -> None:
     """Whose certificates are asked for, and who vouches for them."""
-    if tls.client_auth == "RequireAnyClientCert" and tls.client_ca is None:
-        raise ValueError(
-            "client_auth_type: found RequireAnyClientCert without client_ca or client_ca_file; "
-            "expected one of them, by which every certificate is verified: one that nobody vouches for cannot be taken here"
-        )
     made.verify_mode = _ASKING[tls.client_auth]
     if made.verify_mode == ssl.CERT_NONE:
         return
     try:
-        if tls.client_ca is None:
-            made.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-        elif isinstance(tls.client_ca, Path):
+        if isinstance(tls.client_ca, Path):
             made.load_verify_locations(cafile=tls.client_ca)
-        else:
+        elif tls.client_ca is not None:
             made.load_verify_locations(cadata=tls.client_ca)
+        elif tls.client_auth not in _UNVERIFIED:
+            made.load_default_certs(ssl.Purpose.CLIENT_AUTH)
     except ssl.SSLError as error:
         raise ValueError(f"client_ca: {_reason(error)}") from error
+
+
+def _asking(like: ssl.SSLContext, tls: Tls) -> Context:
+    """As `like`, which has found nothing wrong with the files, but certificates are asked for only."""
+    try:
+        bearers: Any = importlib.import_module("domcaps_exporter.bearers")  # what it needs is large, and few ask for it
+    except (ImportError, MemoryError) as error:
+        raise ValueError(f"client_auth_type: {tls.client_auth} needs pyOpenSSL (pip install pyopenssl): {error}") from error
+    required = tls.client_auth == "RequireAnyClientCert"
+    groups = [_CURVES[name] for name in tls.curves]
+    try:
+        made: Context = bearers.context(like, _content(tls.cert), _content(tls.key), required=required, groups=groups)
+    except MemoryError as error:
+        raise ValueError(f"client_auth_type: {tls.client_auth} cannot be served here: {error}") from error
+    return made
+
+
+def _content(pem: Pem) -> bytes:
+    return head(str(pem), LIMIT) if isinstance(pem, Path) else pem.encode()
 
 
 @contextmanager

@@ -30,11 +30,14 @@ T = TypeVar("T")
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 USERS = f"basic_auth_users: {{alice: '{HASH}'}}\n"
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
+ASKING = TLS + "  client_auth_type: RequestClientCert\n"
 VERIFIED = TLS + "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert\n"
 ANY_CERTIFICATE = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 ANY_CERTIFICATE.check_hostname = False
 ANY_CERTIFICATE.verify_mode = ssl.CERT_NONE
 HEALTH = "/-/healthy"
+
+either_tls = pytest.mark.parametrize("served_by", [TLS, ASKING], ids=["ssl", "pyOpenSSL"])
 
 
 @dataclass(frozen=True)
@@ -164,19 +167,24 @@ def showing(certificate: Path | None) -> ssl.SSLContext:
 # ---- TLS -------------------------------------------------------------------------------------------------------------------
 
 
-def test_tls_is_served_with_the_named_certificate(file: Path) -> None:
+@either_tls
+def test_tls_is_served_with_the_named_certificate(file: Path, served_by: str) -> None:
     trusting = ssl.create_default_context(cafile=file.with_name("ca.pem"))
-    assert asking(file, TLS, tls=trusting).status == 200
+    assert asking(file, served_by, tls=trusting).status == 200
 
 
-def test_certificates_can_stand_in_the_file_itself(file: Path) -> None:
+@either_tls
+def test_certificates_can_stand_in_the_file_itself(file: Path, served_by: str) -> None:
     pems = {key: file.with_name(name).read_text() for key, name in (("cert", "server.pem"), ("key", "server.key"))}
     blocks = "".join(f"  {key}: |\n" + "".join(f"    {line}\n" for line in pem.splitlines()) for key, pem in pems.items())
     trusting = ssl.create_default_context(cafile=file.with_name("ca.pem"))
-    assert asking(file, f"tls_server_config:\n{blocks}", tls=trusting).status == 200
+    assert asking(file, f"tls_server_config:\n{blocks}{served_by.removeprefix(TLS)}", tls=trusting).status == 200
 
 
-def test_a_changed_certificate_is_served_to_the_next_caller(file: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+@either_tls
+def test_a_changed_certificate_is_served_to_the_next_caller(
+    file: Path, served_by: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     other = Authority(tmp_path_factory.mktemp("renewed"))
     renewed = other.certify("server", "IP:127.0.0.1")
 
@@ -188,7 +196,7 @@ def test_a_changed_certificate_is_served_to_the_next_caller(file: Path, tmp_path
             after = await exporter.get(tls=ssl.create_default_context(cafile=other.folder / "ca.pem"))
             return before.status, after.status
 
-    file.write_text(TLS)
+    file.write_text(served_by)
     assert run(ask()) == (200, 200)
 
 
@@ -198,7 +206,7 @@ def test_a_changed_certificate_is_served_to_the_next_caller(file: Path, tmp_path
         ("NoClientCert", True, True, True),
         ("RequestClientCert", True, True, True),
         ("VerifyClientCertIfGiven", True, True, False),
-        ("RequireAnyClientCert", False, True, False),
+        ("RequireAnyClientCert", False, True, True),
         ("RequireAndVerifyClientCert", False, True, False),
     ],
 )
@@ -211,21 +219,46 @@ def test_client_certificates_are_judged_by_the_policy(
     assert {certificate: let_in(file, text, certificate) for certificate in callers} == callers
 
 
-def test_who_asks_for_certificates_that_keep_nobody_out_is_told(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    told = "client_auth_type: RequestClientCert keeps nobody out: no certificate is asked for, nor looked at"
+@pytest.mark.parametrize(
+    ("policy", "open_to"),
+    [
+        ("RequestClientCert", "keeps nobody out: certificates are asked for and not verified"),
+        ("RequireAnyClientCert", "lets in whoever makes himself a certificate, whatever client_ca is named"),
+    ],
+)
+def test_who_asks_for_certificates_that_nobody_verifies_is_told(
+    file: Path, policy: str, open_to: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = f"client_auth_type: {policy} {open_to}; RequireAndVerifyClientCert verifies them"
+    caller = showing(file.with_name("scraper.pem"))
 
     async def ask() -> int:
         async with served(file) as exporter:
             assert told not in caplog.messages
-            file.write_text(f"{TLS}  client_auth_type: RequestClientCert\n")
-            return (await exporter.get()).status
+            file.write_text(f"{TLS}  client_auth_type: {policy}\n")
+            return (await exporter.get(tls=caller)).status
 
     file.write_text(TLS)
     assert run(ask()) == 200
     assert told in caplog.messages
     caplog.clear()
-    assert asking(file, file.read_text()).status == 200
+    assert asking(file, file.read_text(), tls=caller).status == 200
     assert caplog.messages.count(told) == 1
+
+
+def test_a_certificate_counts_as_required_from_the_next_caller_on(file: Path) -> None:
+    async def ask() -> list[int | str]:
+        async with served(file) as exporter:
+            statuses: list[int | str] = [(await exporter.get()).status]
+            file.write_text(f"{TLS}  client_auth_type: RequireAnyClientCert\n")
+            try:
+                statuses.append((await exporter.get()).status)
+            except OSError:
+                statuses.append("refused")
+            return [*statuses, (await exporter.get(tls=showing(file.with_name("scraper.pem")))).status]
+
+    file.write_text(TLS)
+    assert run(ask()) == [200, "refused", 200]
 
 
 def let_in(file: Path, text: str, certificate: Path | None) -> bool:
@@ -245,11 +278,7 @@ def test_a_client_without_an_allowed_name_is_not(file: Path, names: str) -> None
     assert not let_in(file, f"{VERIFIED}  client_allowed_sans: {names}\n", file.with_name("scraper.pem"))
 
 
-def test_any_certificate_without_an_authority_is_refused_rather_than_taken_unseen(file: Path) -> None:
-    with pytest.raises(ConfigError, match="found RequireAnyClientCert without client_ca or client_ca_file; expected one of them"):
-        asking(file, TLS + "  client_auth_type: RequireAnyClientCert\n")
-
-
+@either_tls
 @pytest.mark.parametrize(
     ("settings", "oldest", "newest", "works"),
     [
@@ -260,28 +289,32 @@ def test_any_certificate_without_an_authority_is_refused_rather_than_taken_unsee
         ("  cipher_suites: [TLS_AES_128_GCM_SHA256]\n", ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2, False),
     ],
 )
-def test_versions_are_bounded(file: Path, settings: str, oldest: ssl.TLSVersion, newest: ssl.TLSVersion, works: bool) -> None:
+def test_versions_are_bounded(
+    file: Path, served_by: str, settings: str, oldest: ssl.TLSVersion, newest: ssl.TLSVersion, works: bool
+) -> None:
     caller = showing(None)
     caller.minimum_version, caller.maximum_version = oldest, newest
-    assert meets(file, TLS + settings, caller) is works
+    assert meets(file, served_by + settings, caller) is works
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@either_tls
 @pytest.mark.parametrize("settings", ["  min_version: TLS10\n", "  min_version: TLS11\n"])
-def test_an_old_version_is_spoken_where_it_is_asked_for(file: Path, settings: str) -> None:
+def test_an_old_version_is_spoken_where_it_is_asked_for(file: Path, served_by: str, settings: str) -> None:
     caller = showing(None)
     caller.minimum_version = caller.maximum_version = ssl.TLSVersion.TLSv1_1
     caller.set_ciphers("DEFAULT:@SECLEVEL=0")
-    assert meets(file, TLS + settings, caller)
-    assert not meets(file, TLS, caller)
+    assert meets(file, served_by + settings, caller)
+    assert not meets(file, served_by, caller)
 
 
+@either_tls
 @pytest.mark.parametrize(("offered", "works"), [("ECDHE-ECDSA-AES256-GCM-SHA384", True), ("ECDHE-ECDSA-AES128-GCM-SHA256", False)])
-def test_only_the_named_ciphers_are_spoken(file: Path, offered: str, works: bool) -> None:
+def test_only_the_named_ciphers_are_spoken(file: Path, served_by: str, offered: str, works: bool) -> None:
     caller = showing(None)
     caller.maximum_version = ssl.TLSVersion.TLSv1_2
     caller.set_ciphers(offered)
-    assert meets(file, TLS + "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n", caller) is works
+    assert meets(file, served_by + "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n", caller) is works
 
 
 @pytest.mark.parametrize(("offered", "works"), [("secp384r1", True), ("prime256v1", False)])
@@ -520,7 +553,8 @@ def test_a_file_that_is_gone_is_500(file: Path) -> None:
     assert run(ask()) == 500
 
 
-def test_a_certificate_that_breaks_is_500_over_the_last_one_that_held(file: Path) -> None:
+@either_tls
+def test_a_certificate_that_breaks_is_500_over_the_last_one_that_held(file: Path, served_by: str) -> None:
     async def ask() -> list[int]:
         async with served(file) as exporter:
             trusting = ssl.create_default_context(cafile=file.with_name("ca.pem"))
@@ -530,7 +564,7 @@ def test_a_certificate_that_breaks_is_500_over_the_last_one_that_held(file: Path
             file.with_name("server.key").write_bytes(good)
             return [broken, (await exporter.get(tls=trusting)).status]
 
-    file.write_text(TLS)
+    file.write_text(served_by)
     assert run(ask()) == [500, 200]
 
 
@@ -562,13 +596,15 @@ def test_certificates_that_cannot_be_used_are_named(file: Path, text: str, reaso
         asking(file, text)
 
 
-def test_an_encrypted_key_is_refused_and_nobody_is_asked(file: Path) -> None:
+@pytest.mark.parametrize("auth", ["NoClientCert", "RequestClientCert"])
+def test_an_encrypted_key_is_refused_and_nobody_is_asked(file: Path, auth: str) -> None:
     openssl("ec", "-aes256", "-passout", "pass:a", "-in", file.with_name("server.key"), "-out", file.with_name("locked.key"))
     with pytest.raises(ConfigError, match="key: it is encrypted"):
-        asking(file, "tls_server_config: {cert_file: server.pem, key_file: locked.key}")
+        asking(file, f"tls_server_config: {{cert_file: server.pem, key_file: locked.key, client_auth_type: {auth}}}")
 
 
-def test_a_plain_request_to_tls_ends_the_connection(file: Path) -> None:
+@either_tls
+def test_a_plain_request_to_tls_ends_the_connection(file: Path, served_by: str) -> None:
     async def ask() -> bytes:
         async with served(file) as exporter:
             reader, writer = await asyncio.open_connection("127.0.0.1", exporter.port)
@@ -580,5 +616,5 @@ def test_a_plain_request_to_tls_ends_the_connection(file: Path) -> None:
             finally:
                 writer.close()
 
-    file.write_text(TLS)
+    file.write_text(served_by)
     assert b"HTTP" not in run(ask())

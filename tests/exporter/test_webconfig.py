@@ -164,7 +164,9 @@ CANDIDATES = {
     "curves": CERT + "  curve_preferences: [CurveP521, X25519]\n",
     "order": CERT + "  prefer_server_cipher_suites: false\n",
     "verify": CERT + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n",
-    "any": CERT + "  client_auth_type: RequireAnyClientCert\n  client_ca_file: ca.pem\n",
+    "any": CERT + "  client_auth_type: RequireAnyClientCert\n",
+    "any with CA": CERT + "  client_auth_type: RequireAnyClientCert\n  client_ca_file: ca.pem\n",
+    "any with no such CA": CERT + "  client_auth_type: RequireAnyClientCert\n  client_ca_file: none.pem\n",
     "old name of any": CERT + "  client_auth_type: RequireClientCert\n  client_ca_file: ca.pem\n",
     "ask": CERT + "  client_auth_type: RequestClientCert\n  client_ca_file: ca.pem\n",
     "if given": CERT + "  client_auth_type: VerifyClientCertIfGiven\n",
@@ -214,8 +216,18 @@ CANDIDATES = {
     "key in great letters": CERT.replace("cert_file", "Cert_File"),
 }
 
+
+def asking(text: str) -> str:
+    """The same, and certificates are asked for: another TLS serves that."""
+    told = "client_auth_type: RequestClientCert"
+    return text.replace("tls_server_config: {", f"tls_server_config: {{{told}, ").replace("  cert_file", f"  {told}\n  cert_file")
+
+
+CANDIDATES |= {
+    f"ask with {name}": asking(text) for name, text in CANDIDATES.items() if "cert_file" in text and "auth_type" not in text
+}
+
 STRICTER = {
-    "any without CA": CERT + "  client_auth_type: RequireAnyClientCert\n",
     "weak key": "tls_server_config: {cert_file: weak.pem, key_file: weak.key}",
     "CA without certificates": CERT + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: empty.pem\n",
     "hash cut off": f"basic_auth_users: {{a: '{HASH[:-1]}'}}",
@@ -225,17 +237,18 @@ STRICTER = {
     "second document": f"{CERT}---\nbasic_auth_users: {{a: '{HASH}'}}\n",
     "tag of nobody": CERT.replace("cert.pem", "!ours cert.pem"),
 }
-"""What promtool takes and we do not: certificates that nobody can vouch for (Python cannot take them), a key that OpenSSL's
-defaults refuse, what would let nobody in, and what Go's YAML passes over in silence.
+"""What promtool takes and we do not: a key that OpenSSL's defaults refuse, what would let nobody in, and what Go's YAML passes over
+in silence.
 """
 
 NEWER = {
     "rate": "rate_limit: {interval: 1s, burst: 3}",
     "names": CERT + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n  client_allowed_sans: [a]\n",
+    "names in any": CERT + "  client_auth_type: RequireAnyClientCert\n  client_allowed_sans: [a]\n",
     "no version": CERT + "  min_version: ''\n",
     "switch in quotes": "http_server_config: {http2: 'off'}",
 }
-"""What we take, whatever this promtool says: the first two are younger than Debian 12's, the others are not told apart here."""
+"""What we take, whatever this promtool says: the first three are younger than Debian 12's, the others are not told apart here."""
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -139,6 +140,29 @@ async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     await asyncio.sleep(0.05)
 
 
+async def half_a_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say hello, hear the answer out, and say no more."""
+    writer.write(hello())
+    await reader.read()
+
+
+async def dropping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Leave amid the handshake, without a farewell."""
+    writer.write(hello())
+    await reader.read(100)
+    writer.transport.abort()
+
+
+def hello() -> bytes:
+    """The first words of TLS, from one who trusts anybody."""
+    caller = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    caller.check_hostname, caller.verify_mode = False, ssl.CERT_NONE
+    said = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        caller.wrap_bio(ssl.MemoryBIO(), said).do_handshake()
+    return said.read()
+
+
 async def malformed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"\x16\x03\x01 nonsense\r\n\r\n")
     await reader.read()
@@ -147,7 +171,9 @@ async def malformed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 # ---- the program -----------------------------------------------------------------------------------------------------------
 
-BEHAVIOURS = {one.__name__: one for one in (silent, half_a_head, trickling, idle, not_reading, hasty, malformed)}
+BEHAVIOURS = {
+    one.__name__: one for one in (silent, half_a_head, trickling, idle, not_reading, hasty, malformed, half_a_handshake, dropping)
+}
 
 
 async def main(port: int, number: int, behaviour: Caller) -> None:

@@ -129,29 +129,38 @@ def connections(of: Victim) -> int:
     return sum(str(one.readlink()).startswith("socket:") for one in folder.iterdir())
 
 
-def test_a_handshake_that_does_not_come_ends_at_the_deadline(secure: Victim) -> None:
+@pytest.mark.parametrize("behaviour", [crowd.silent, crowd.half_a_handshake, crowd.malformed], ids=lambda one: one.__name__)
+def test_a_handshake_that_does_not_come_ends_at_the_deadline(secure: Victim, behaviour: Caller) -> None:
     async def ask() -> float:
-        reader, writer = await asyncio.open_connection("127.0.0.1", secure.port)
         before = time.monotonic()
-        assert await reader.read() == b""
-        writer.close()
+        await crowd.once(secure.port, behaviour)
         return time.monotonic() - before
 
     assert run(ask()) < 1 + SLACK
 
 
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+@pytest.fixture(scope="module", params=["NoClientCert", "RequestClientCert"])
+def secure(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    """With Python's TLS, and with that which asks for certificates. What went wrong with callers is not in the log."""
     folder = tmp_path_factory.mktemp("secure")
     Authority(folder).certify("server", "IP:127.0.0.1")
-    (folder / "web.yml").write_text("tls_server_config: {cert_file: server.pem, key_file: server.key}\n")
+    auth = f"client_auth_type: {request.param}"
+    (folder / "web.yml").write_text(f"tls_server_config: {{cert_file: server.pem, key_file: server.key, {auth}}}\n")
     with victim(f"--web={folder / 'web.yml'}", *SHORT) as running:
         yield running
+        running.process.terminate()
+        assert running.process.stderr is not None
+        assert not [line for line in running.process.stderr.read().splitlines() if not line.startswith(auth)]
 
 
-def test_callers_without_a_handshake_keep_nobody_out_of_tls(secure: Victim) -> None:
+@pytest.mark.parametrize(
+    ("number", "behaviour"),
+    [(300, crowd.silent), (50, crowd.half_a_handshake), (20, crowd.dropping)],
+    ids=["silent", "half", "dropping"],
+)
+def test_callers_without_a_handshake_keep_nobody_out_of_tls(secure: Victim, number: int, behaviour: Caller) -> None:
     async def ask() -> bytes:
-        with secure.besieged(300, crowd.silent):
+        with secure.besieged(number, behaviour):
             reader, writer = await asyncio.open_connection("127.0.0.1", secure.port, ssl=trusting())
             writer.write(crowd.SCRAPE)
             answer = await asyncio.wait_for(reader.read(), 10)

@@ -31,6 +31,7 @@ FOUND = [
     "serves-tls-and-asks-for-a-password-as-the-readme-says",
     "lets-nobody-in-without-the-password",
     "keeps-key-and-password-to-root",
+    "lets-in-who-bears-a-certificate-where-any-will-do",
     "feeds-the-watchdog",
     "is-started-again-when-it-hangs",
     "stops",
