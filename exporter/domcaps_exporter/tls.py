@@ -113,6 +113,7 @@ def _restrict(made: ssl.SSLContext, tls: Tls) -> None:
 def _admit(made: ssl.SSLContext, tls: Tls) -> None:
     """Whose certificates are asked for, and who vouches for them."""
     made.verify_mode = _ASKING[tls.client_auth]
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as in Go, an authority needs nobody above it
     if made.verify_mode == ssl.CERT_NONE:
         return
     try:

@@ -268,6 +268,16 @@ def let_in(file: Path, text: str, certificate: Path | None) -> bool:
         return False
 
 
+@pytest.mark.parametrize("policy", ["VerifyClientCertIfGiven", "RequireAndVerifyClientCert"])
+def test_an_authority_is_believed_whoever_vouches_for_it(
+    file: Path, policy: str, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    deputy = authority.deputy(tmp_path_factory.mktemp("deputy"))
+    callers = {deputy.certify("scraper", "DNS:scraper.example"): True, file.with_name("scraper.pem"): False}
+    text = f"{TLS}  client_ca_file: {deputy.folder / 'ca.pem'}\n  client_auth_type: {policy}\n"
+    assert {certificate: let_in(file, text, certificate) for certificate in callers} == callers
+
+
 @pytest.mark.parametrize("name", ["scraper.example", "10.0.0.1", "2001:db8::1", "ops@example.org", "spiffe://example/scraper"])
 def test_a_client_with_an_allowed_name_is_let_in(file: Path, name: str) -> None:
     assert let_in(file, f"{VERIFIED}  client_allowed_sans: [other, '{name}']\n", file.with_name("scraper.pem"))
