@@ -11,6 +11,7 @@ import importlib
 import ipaddress
 import os
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,8 @@ _UNVERIFIED = ("RequestClientCert", "RequireAnyClientCert")
 def context(tls: Tls) -> Context:
     """A context for servers, with the certificates as they are now.
 
-    No sessions are resumed: each connection proves anew who it is.
+    There are no tickets. TLS 1.2 knows sessions by their number as well, and Python lets nobody switch that off: who resumes one
+    comes in by the certificate that began it, at which `welcome` looks again.
 
     Raises:
         OSError: a file cannot be read, or is not what it should be (ssl.SSLError is one, too).
@@ -78,8 +80,17 @@ def context(tls: Tls) -> Context:
 
 
 def welcome(allowed: frozenset[str] | None, certificate: Mapping[str, object] | None) -> bool:
-    """May a client with that certificate come in? `certificate` is as `ssl.SSLSocket.getpeercert` gives it."""
-    return allowed is None or not allowed.isdisjoint(_names(certificate or {}))
+    """May a client with that certificate come in? `certificate` is as `ssl.SSLSocket.getpeercert` gives it.
+
+    One without an end is one whose end is nobody's concern.
+    """
+    shown = certificate or {}
+    return not _over(shown.get("notAfter")) and (allowed is None or not allowed.isdisjoint(_names(shown)))
+
+
+def _over(end: object) -> bool:
+    """Whether that time is in the past."""
+    return isinstance(end, str) and ssl.cert_time_to_seconds(end) < time.time()
 
 
 def _names(certificate: Mapping[str, object]) -> Iterator[str]:

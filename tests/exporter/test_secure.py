@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import http.client
+import socket
 import ssl
 import statistics
 import threading
@@ -259,6 +260,35 @@ def test_a_certificate_counts_as_required_from_the_next_caller_on(file: Path) ->
 
     file.write_text(TLS)
     assert run(ask()) == [200, "refused", 200]
+
+
+def test_a_session_ends_with_the_certificate_that_began_it(file: Path, authority: Authority) -> None:
+    """TLS 1.2 lets a caller go on with a session, for two hours, without its certificate being verified again."""
+
+    def resume(
+        caller: ssl.SSLContext, port: int, session: ssl.SSLSession | None = None
+    ) -> tuple[ssl.SSLSession | None, bool, bytes]:
+        with caller.wrap_socket(socket.create_connection(("127.0.0.1", port), 20), session=session) as connection:
+            resumed = bool(connection.session_reused)
+            try:
+                connection.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            except OSError:
+                return None, resumed, b""
+            return connection.session, resumed, answer[:12]
+
+    async def ask() -> list[list[object]]:
+        async with served(file) as exporter:
+            caller, end = showing(authority.certify_for("brief", 3)), time.monotonic() + 3.1
+            caller.maximum_version = ssl.TLSVersion.TLSv1_2
+            session, *first = await asyncio.to_thread(resume, caller, exporter.port)
+            _, *second = await asyncio.to_thread(resume, caller, exporter.port, session)
+            await asyncio.sleep(end - time.monotonic())
+            _, *third = await asyncio.to_thread(resume, caller, exporter.port, session)
+            return [first, second, third]
+
+    file.write_text(VERIFIED)
+    assert run(ask()) == [[False, b"HTTP/1.1 200"], [True, b"HTTP/1.1 200"], [True, b""]]
 
 
 def let_in(file: Path, text: str, certificate: Path | None) -> bool:
