@@ -142,7 +142,7 @@ def _asking(like: ssl.SSLContext, tls: Tls) -> Context:
     """As `like`, which has found nothing wrong with the files, but certificates are asked for only."""
     try:
         bearers: Any = importlib.import_module("domcaps_exporter.bearers")  # what it needs is large, and few ask for it
-    except (ImportError, MemoryError) as error:
+    except ImportError as error:
         raise ValueError(f"client_auth_type: {tls.client_auth} needs pyOpenSSL (pip install pyopenssl): {error}") from error
     required = tls.client_auth == "RequireAnyClientCert"
     groups = [_CURVES[name] for name in tls.curves]

@@ -294,6 +294,16 @@ def test_pyopenssl_is_in_memory_only_where_it_is_needed(folder: Path, policy: st
     assert ("OpenSSL" in done.stdout, "cryptography" in done.stdout) == (imported, imported)
 
 
+def test_where_pyopenssl_is_lacking_it_is_said_what_wants_it_and_how_to_get_it(folder: Path) -> None:
+    file = folder / "lacking.yml"
+    file.write_text(TLS + "  client_auth_type: RequireAnyClientCert\n")
+    code = "import sys; sys.modules['OpenSSL'] = None; from domcaps_exporter.cli import main; sys.exit(main())"
+    words = ("--web.listen-address=127.0.0.1:0", f"--web.config.file={file}")
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "client_auth_type: RequireAnyClientCert needs pyOpenSSL (pip install pyopenssl)" in done.stderr
+
+
 def test_the_key_is_read_in_all_forms_that_openssl_takes(folder: Path) -> None:
     openssl("ec", "-in", folder / "server.key", "-out", folder / "sec1.key")
     both = folder / "both.pem"
