@@ -279,7 +279,7 @@ def test_a_session_ends_with_the_certificate_that_began_it(file: Path, authority
 
     async def ask() -> list[list[object]]:
         async with served(file) as exporter:
-            caller, end = showing(authority.certify_for("brief", 3)), time.monotonic() + 3.1
+            caller, end = showing(authority.certify_for("brief", 4)), time.monotonic() + 4.1
             caller.maximum_version = ssl.TLSVersion.TLSv1_2
             session, *first = await asyncio.to_thread(resume, caller, exporter.port)
             _, *second = await asyncio.to_thread(resume, caller, exporter.port, session)
