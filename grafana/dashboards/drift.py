@@ -55,8 +55,8 @@ def _counts(scope: Scope, options: Options) -> Iterator[stat.Panel]:
     mixed = Told("Groups that differ within", "Groups in which there are several fingerprints for the same versions.", NO_GROUPS)
     yield number(mixed, f"count(count by ({options.group}) ({kinds})) or {none}", bad=ORANGE)
     named = f'{options.group}!=""'
-    documents = scope.of("domcaps_document_info", NATIVE, named)
-    versions = f"count by ({options.group}) (count by ({options.group}, driver, version) ({documents})) > 1"
+    known = scope.of("domcaps:hypervisor", NATIVE, named)
+    versions = f"count by ({options.group}) (count by ({options.group}, driver, version) ({known})) > 1"
     alone = f"count({scope.of('up')} unless on ({PLACE}) {scope.of('up', named)}) or {none}"
     yield number(
         Told("Without a group", "Hosts whose targets have no label of a group: they are compared with nobody.", NO_GROUPS), alone
@@ -151,8 +151,7 @@ def _versions(scope: Scope, options: Options) -> table.Panel:
         14,
         8,
     )
-    info = scope.of("domcaps_document_info", NATIVE)
-    expr = f"count by ({options.group}, driver, version) (count by ({PLACE}, {options.group}, driver, version) ({info}))"
+    expr = f"count by ({options.group}, driver, version) ({scope.of('domcaps:hypervisor', NATIVE)})"
     columns = (group(options), Column("driver", "Driver"), Column("version", "Version"), Column("Value", "Hosts", "short", 80))
     return listing(told, expr, columns, "Group")
 

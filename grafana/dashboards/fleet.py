@@ -151,7 +151,7 @@ def _coverage(scope: Scope) -> bargauge.Panel:
 
 
 def _of_versions(scope: Scope) -> str:
-    return f"count by (driver, version) (count by ({PLACE}, driver, version) ({scope.of('domcaps_document_info')}))"
+    return f"count by (driver, version) ({scope.of('domcaps:hypervisor')})"
 
 
 def _versions(scope: Scope) -> bargauge.Panel:

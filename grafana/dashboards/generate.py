@@ -20,7 +20,7 @@ from grafana.dashboards.fleet import fleet
 from grafana.dashboards.frame import Options
 from grafana.dashboards.health import health
 from grafana.dashboards.host import host
-from grafana.dashboards.rules import recordings, seldom
+from grafana.dashboards.rules import groups
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 HERE = Path(__file__).parent
@@ -50,11 +50,11 @@ _HEAD = "# Made by `python -m grafana.dashboards.generate`; change grafana/dashb
 
 
 def _rules(options: Options) -> str:
-    groups = [
-        {"name": "domcaps-dashboards", "rules": _recorded(recordings(options.group))},
-        {"name": "domcaps-dashboards-cpu", "interval": "4m", "rules": _recorded(seldom(options.group))},
+    made = [
+        {"name": one.name, **({"interval": one.interval} if one.interval else {}), "rules": _recorded(one.rules)}
+        for one in groups(options.group)
     ]
-    return _HEAD + yaml.safe_dump({"groups": groups}, sort_keys=False, width=1_000_000)
+    return _HEAD + yaml.safe_dump({"groups": made}, sort_keys=False, width=1_000_000)
 
 
 def _recorded(rules: Iterable[Recording]) -> list[dict[str, object]]:

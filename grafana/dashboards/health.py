@@ -103,13 +103,13 @@ def _spread(told: Told, series: str, unit: str) -> timeseries.Panel:
 
 
 def _scrapes(scope: Scope) -> timeseries.Panel:
-    told = Told("Scrapes", "How long Prometheus waits for an answer, over hosts.", NOBODY, 12, 8)
-    return _spread(told, scope.of("scrape_duration_seconds"), "s")
+    told = Told("Scrapes", "How long Prometheus waits for an answer at most, over hosts.", NOBODY, 12, 8)
+    return _spread(told, scope.of("domcaps:scrape_seconds"), "s")
 
 
 def _probes(scope: Scope) -> timeseries.Panel:
-    told = Told("Probes", "How long a driver takes for an answer; an unchanged host takes milliseconds.", NOBODY, 12, 8)
-    return _spread(told, scope.of("domcaps_probe_duration_seconds"), "s")
+    told = Told("Probes", "How long a driver takes for an answer at most; an unchanged host takes milliseconds.", NOBODY, 12, 8)
+    return _spread(told, scope.of("domcaps:probe_seconds"), "s")
 
 
 def _silent(scope: Scope) -> timeseries.Panel:
@@ -128,12 +128,12 @@ def _changes(scope: Scope) -> timeseries.Panel:
 
 def _memory(scope: Scope) -> timeseries.Panel:
     told = Told("Memory", "What the exporters' processes hold, over hosts.", "Not told, as by a textfile", 12, 8)
-    return _spread(told, scope.of("process_resident_memory_bytes"), "bytes")
+    return _spread(told, scope.of("domcaps:memory_bytes"), "bytes")
 
 
 def _time(scope: Scope) -> timeseries.Panel:
     told = Told("Processor time", "How much of a processor the exporters take, over hosts.", "Not told, as by a textfile", 12, 8)
-    return _spread(told, f"rate({scope.of('process_cpu_seconds_total')}[$__rate_interval])", "percentunit")
+    return _spread(told, scope.of("domcaps:cores"), "percentunit")
 
 
 # ---- most --------------------------------------------------------------------------------------------------------------------

@@ -296,9 +296,20 @@ def bars(told: Told, expr: str, legend: str, unit: str, names: Mapping[str, str]
     return panel(made.max(1) if unit == "percentunit" else made, told)
 
 
+POINTS = 288
+"""How many points lines have at most, however wide they are: a day's are five minutes apart."""
+
+
 def lines(told: Told, *targets: prometheus.Dataquery, unit: str, stacked: bool = False) -> timeseries.Panel:
     """Series over time; their legend is a table with the last value, so that no colour need be known."""
-    made = timeseries.Panel().unit(unit).min(0).fill_opacity(60 if stacked else 0).line_width(1 if stacked else 2)
+    made = (
+        timeseries.Panel()
+        .unit(unit)
+        .max_data_points(POINTS)
+        .min(0)
+        .fill_opacity(60 if stacked else 0)
+        .line_width(1 if stacked else 2)
+    )
     made = made.targets(list(targets)).color_scheme(coloured(FieldColorModeId.SHADES, BLUE))
     legend = (
         common.VizLegendOptions()

@@ -12,12 +12,13 @@ Kind: TypeAlias = Literal["instant", "range"]
 
 
 class Query(NamedTuple):
-    """What a panel asks: of the moment, or of the time that is shown."""
+    """What a panel asks: of the moment, or of the time that is shown; `points`: at most so many, 0: as many as it is wide."""
 
     dashboard: str
     panel: str
     expr: str
     kind: Kind
+    points: int = 0
 
 
 def queries(folder: Path) -> list[Query]:
@@ -28,7 +29,8 @@ def queries(folder: Path) -> list[Query]:
 def _of(dashboard: Mapping[str, Any]) -> Iterator[Query]:
     for panel in panels(dashboard):
         for target in panel.get("targets", ()):
-            yield Query(dashboard["title"], panel["title"], target["expr"], "instant" if target.get("instant") else "range")
+            kind: Kind = "instant" if target.get("instant") else "range"
+            yield Query(dashboard["title"], panel["title"], target["expr"], kind, panel.get("maxDataPoints", 0))
 
 
 def panels(dashboard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -22,8 +22,8 @@ from tests.bench.targets import percentile
 
 GRAFANA = Path(__file__).parents[2] / "grafana"
 DAY = 86_400
-STEP = 300
-"""Between two points of a day that is shown: what Grafana asks for where a panel has room for 288."""
+WIDE = 1440
+"""How many points a panel has room for that is as wide as a screen; Grafana asks for as many, where the panel says no less."""
 _SELECTOR = r"\b{name}\b(?:\{{[^}}]*\}})?"
 _METRIC_ALONE = re.compile(r"\b((?:domcaps[_:][a-z_]+|up)\b)(?!\{)")
 _METRIC = re.compile(r"\b((?:domcaps[_:][a-z_]+|up)\b)\{")
@@ -33,11 +33,20 @@ _SLOW = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A query, and where it stands; `range`: over a day."""
+    """A query, and where it stands; `points`: how many of a day, 0: of the moment."""
 
     place: str
     expr: str
-    range: bool = False
+    points: int = 0
+
+    @property
+    def range(self) -> bool:
+        return self.points > 0
+
+    @property
+    def step(self) -> int:
+        """Seconds between two points."""
+        return DAY // self.points
 
 
 @dataclass
@@ -70,19 +79,26 @@ def rules() -> list[Mapping[str, Any]]:
     return [rule for file in rule_files() for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
 
 
+def recordings() -> Iterator[tuple[Mapping[str, Any], int]]:
+    """Those that record, in their order, with how many minutes are between two evaluations."""
+    for group in (group for file in rule_files() for group in yaml.safe_load(file.read_text())["groups"]):
+        for rule in group["rules"]:
+            if "record" in rule:
+                yield rule, int(group.get("interval", "1m").removesuffix("m"))
+
+
 def panels(host: str, model: str = "EPYC") -> list[Ask]:
     """All panels' queries, of the whole fleet where they may be, else of that host; none where there are no dashboards yet."""
     if find_spec("grafana.dashboards") is None:
         return []
     found = importlib.import_module("grafana.dashboards.queries")
-    return [
-        Ask(
-            f"{one.dashboard.rpartition('/')[2].strip()}: {one.panel}",
-            found.substitute(one.expr, job="domcaps", host=host if 'instance="$instance"' in one.expr else ".+", model=model),
-            one.kind == "range",
-        )
-        for one in found.queries(GRAFANA / "dashboards")
-    ]
+    made = []
+    for one in found.queries(GRAFANA / "dashboards"):
+        points = (one.points or WIDE) if one.kind == "range" else 0
+        chosen = host if 'instance="$instance"' in one.expr else ".+"
+        expr = found.substitute(one.expr, job="domcaps", host=chosen, model=model, step=DAY // (points or WIDE))
+        made.append(Ask(f"{one.dashboard.rpartition('/')[2].strip()}: {one.panel}", expr, points))
+    return made
 
 
 def asked_by_rules() -> list[Ask]:
@@ -99,7 +115,7 @@ def bare(asks: Iterable[Ask]) -> Iterator[Ask]:
     for ask in asks:
         expr = _bared(ask.expr, recorded)
         if expr != ask.expr:
-            yield Ask(ask.place, expr, ask.range)
+            yield Ask(ask.place, expr, ask.points)
 
 
 def _replaceable(found: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -160,7 +176,7 @@ def _timed(store: Store, ask: Ask, repeat: int) -> Timed:
 
 def answer(store: Store, ask: Ask, at: float) -> Any:
     if ask.range:
-        return store.api("query_range", query=ask.expr, start=at - DAY, end=at, step=STEP)
+        return store.api("query_range", query=ask.expr, start=at - DAY, end=at, step=ask.step)
     return store.api("query", query=ask.expr, time=at)
 
 

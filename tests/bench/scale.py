@@ -18,26 +18,27 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from tests.bench.panels import Timed, asked_by_rules, bare, differing, panels, rule_files, timed
+from tests.bench.panels import Timed, asked_by_rules, bare, differing, panels, recordings, rule_files, timed
 from tests.bench.stores import Store, configure, crowded, prometheus, reload, scraped, size, victoria
 from tests.fleet.crowd import crowd, samples
-from tests.fleet.history import series, write
+from tests.fleet.history import Series, recorded, series, write
 
 HOST = "host-17"
 """Which one the dashboard of one host shows."""
 _DELIVERED = 12.0
 """Seconds after which a sample has surely come through remote write."""
 _SHOWN_IN_TIME = re.compile(
-    r"domcaps_(document_info|guest_supported|probe_.*|capability_changes_total|series|exporter_build_info)"
-    r"|process_(cpu_seconds_total|resident_memory_bytes)"
+    r"(domcaps_(document_info|guest_supported|probe_.*|capability_changes_total|lost_timestamp_seconds|series|exporter_build_info)"
+    r"|process_(cpu_seconds_total|resident_memory_bytes))\{.*\}"
+    r"|domcaps_supported\{.*value=\"custom\".*\}|domcaps_cpu_model_usable\{.*model=\"EPYC\".*\}"
 )
-"""What panels show over time, of every host."""
+"""What panels show over time, of every host; the rules record from it what they show besides."""
 
 
 def _say(*words: object) -> None:
@@ -71,6 +72,7 @@ def _remember(store: Store, said: argparse.Namespace) -> None:
     """A day of history of what panels show over time, and of everything of one host; it is made into blocks before all else."""
     began = time.time()
     found = list(series(crowd(said.hosts), "domcaps", _SHOWN_IN_TIME, [HOST]))
+    found += sorted(_recorded(found), key=lambda one: one.host)
     end = began - 120
     count = write(f"{store.url}/api/v1/write", found, end - said.history * 3600, end)
     _say(f"history: {count:,} samples of {len(found):,} series in {time.time() - began:.0f} s")
@@ -78,6 +80,18 @@ def _remember(store: Store, said: argparse.Namespace) -> None:
     while store.cpu() - before > 0.5:  # until it has made its blocks
         before = store.cpu()
         time.sleep(min(10, said.interval))
+
+
+def _recorded(found: list[Series]) -> Iterator[Series]:
+    """What the rules record of such hosts, told by ten minutes of them in a Prometheus of its own."""
+    with tempfile.TemporaryDirectory() as folder, prometheus(Path(folder), {}, "--web.enable-remote-write-receiver") as store:
+        begin = time.time() - 600
+        write(f"{store.url}/api/v1/write", found, begin, begin + 600)
+        for rule, every in recordings():
+            vector = store.vector(rule["expr"], begin + 599)
+            made = list(recorded(vector, rule["record"], rule["expr"], rule.get("labels", {}), every))
+            write(f"{store.url}/api/v1/write", made, begin, begin + 600)
+            yield from made
 
 
 def _watch(store: Store, said: argparse.Namespace) -> None:
