@@ -155,7 +155,13 @@ def _of_versions(scope: Scope) -> str:
 
 
 def _versions(scope: Scope) -> bargauge.Panel:
-    told = Told("Hosts by hypervisor", "How many hosts have which version of an emulator or hypervisor.", NOBODY, 6, 12)
+    told = Told(
+        "Hosts by hypervisor",
+        "How many hosts have which version of an emulator or hypervisor; looked at every four minutes.",
+        NOBODY,
+        6,
+        12,
+    )
     return bars(told, f"sort_desc({_of_versions(scope)})", "{{driver}} {{version}}", "short")
 
 

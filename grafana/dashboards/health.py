@@ -103,12 +103,18 @@ def _spread(told: Told, series: str, unit: str) -> timeseries.Panel:
 
 
 def _scrapes(scope: Scope) -> timeseries.Panel:
-    told = Told("Scrapes", "How long Prometheus waits for an answer at most, over hosts.", NOBODY, 12, 8)
+    told = Told("Scrapes", "How long Prometheus waited for an answer at most in four minutes, over hosts.", NOBODY, 12, 8)
     return _spread(told, scope.of("domcaps:scrape_seconds"), "s")
 
 
 def _probes(scope: Scope) -> timeseries.Panel:
-    told = Told("Probes", "How long a driver takes for an answer at most; an unchanged host takes milliseconds.", NOBODY, 12, 8)
+    told = Told(
+        "Probes",
+        "How long a driver took for an answer at most in four minutes; an unchanged host takes milliseconds.",
+        NOBODY,
+        12,
+        8,
+    )
     return _spread(told, scope.of("domcaps:probe_seconds"), "s")
 
 
@@ -127,7 +133,9 @@ def _changes(scope: Scope) -> timeseries.Panel:
 
 
 def _memory(scope: Scope) -> timeseries.Panel:
-    told = Told("Memory", "What the exporters' processes hold, over hosts.", "Not told, as by a textfile", 12, 8)
+    told = Told(
+        "Memory", "What the exporters' processes hold at most in four minutes, over hosts.", "Not told, as by a textfile", 12, 8
+    )
     return _spread(told, scope.of("domcaps:memory_bytes"), "bytes")
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from grafana.dashboards.capabilities import CAPABILITIES
 from grafana.dashboards.generate import HERE
+from grafana.dashboards.promql import EVERYWHERE, HARDWARE
 from grafana.dashboards.queries import Query, panels, queries, substitute
 from tests.dashboards.demo import ODD, RACKS, SIZE
 from tests.dashboards.watching import REAL, RULES, Series, Watched, watching
@@ -182,6 +183,24 @@ def test_a_rollout_is_told_once_for_its_group(watched: Watched) -> None:
 def test_versions_are_counted(watched: Watched) -> None:
     counted = {one.labels["version"]: one.value for one in shown(watched, "Fleet", "Hosts by hypervisor", host="d-.")}
     assert counted == {"7.2.22": 2, "10.0.13": SIZE - 2}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "metric", "label", "value"),
+    [
+        ("domcaps:cpu_model_usable", "domcaps_cpu_model_usable", "model", "== 1"),
+        ("domcaps:cpu_feature_lacking", "domcaps_cpu_host_feature", "feature", "== 0"),
+    ],
+)
+def test_what_is_read_in_parts_is_recorded_whole_and_once(
+    watched: Watched, recorded: str, metric: str, label: str, value: str
+) -> None:
+    told = watched.ask(f"count by (job, instance, group, {label}) {EVERYWHERE.native(metric, HARDWARE, value)}")
+    found, all_of_it = (
+        sorted((one.labels["instance"], one.labels[label]) for one in series) for series in (watched.ask(recorded), told)
+    )
+    assert found == all_of_it
+    assert found
 
 
 def test_the_models_of_selected_hosts_are_those_that_all_of_them_can_have(watched: Watched) -> None:
