@@ -2,7 +2,7 @@
 
 Python's TLS is less than Go's in two places: who asks for a certificate verifies it, for which reason `bearers` serves those who
 only ask, and of several curves it can prefer one only. Where they differ, it is the stricter that is done, or the file is refused;
-nobody comes in whom Go would keep out.
+nobody comes in whom Go would keep out, unless an authority signed something that Go does not take (SHA-1, Ed448).
 """
 
 from __future__ import annotations
