@@ -23,7 +23,7 @@ from domcaps_qemu.probe import KVM_WORKS, TAINTED, Qemu
 from domcaps_qemu.processor import MAP_FOLDER
 from domcaps_qemu.settings import Wanted
 
-SHORT = 1.0
+SHORT = 2.0
 """Seconds that a probe of an emulator which never answers may take."""
 
 
