@@ -17,8 +17,8 @@ from tests.test_prometheus import Prometheus
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "grafana" / "README.md").read_text()
-OURS = ("install ", "promtool ", "amtool ")
-"""What the commands that are run begin with; the others install packages and start services."""
+OURS = ("install ", "echo ", "promtool ", "amtool ")
+"""What the commands that are run begin with; the others install packages and start services (tests/systemd does that)."""
 
 Needs = Callable[[str, object, str], None]
 
@@ -39,9 +39,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if shutil.which(program) is None:
             pytest.skip(f"needs {program}: it looks at what was set up")
     root = tmp_path_factory.mktemp("root")
-    for folder in ("prometheus", "grafana/provisioning/dashboards", "grafana/provisioning/datasources"):
+    for folder in ("default", "prometheus", "grafana/provisioning/dashboards", "grafana/provisioning/datasources"):
         (root / "etc" / folder).mkdir(parents=True)
-    script = "\n".join(re.sub(r"(?<= )/(?=etc|var)", f"{root}/", line) for line in commands() if line.startswith(OURS))
+    script = "\n".join(re.sub(r"(?<=[ >])/(?=etc|var)", f"{root}/", line) for line in commands() if line.startswith(OURS))
     done = subprocess.run(["sh", "-euc", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SUCCESS: 2 rule files found" in done.stdout
