@@ -31,22 +31,17 @@ _COUNTS = (
 )
 """gc.get_stats' words for them."""
 
-_ARENAS, _LARGE = -8, -3
-"""glibc's M_ARENA_MAX and M_MMAP_THRESHOLD, see mallopt(3)."""
+_ARENAS = -8
+"""glibc's M_ARENA_MAX, see mallopt(3)."""
 
 
 def share_memory() -> None:
-    """Let all threads allocate from one heap, and give what is large back at once.
-
-    glibc gives each thread a heap, and those of probes that have ended fill with holes. What it takes for large (128 KiB at first)
-    it raises with every larger piece that it gets back, so that bodies leave holes as well.
+    """Let all threads allocate from one heap. glibc gives each its own, and those of probes that have ended fill with holes.
 
     Before the first thread is started; where there is no glibc, nothing has to be done.
     """
     with suppress(AttributeError, OSError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_ARENAS, 1)
-        mallopt(_LARGE, 128 * 1024)
+        ctypes.CDLL(None).mallopt(_ARENAS, 1)
 
 
 class Process:

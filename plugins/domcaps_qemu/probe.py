@@ -132,9 +132,9 @@ class Probe:
         self._emulators |= {one.args[0] for one in talk}
         if not files:
             return self._host.remember(talk, self._identity, self._converse)
-        known = self._host.remember(talk, self._identity, self._begin) if talk else {}
         dear = frozenset(filter(_is_dear, files))
         cheap = {one: self._once(one) for one in files - dear}
+        known = self._host.remember(talk, self._identity, self._begin) if talk else {}
         return {**known, **cheap, **(self._host.remember(dear, self._identity, self._look) if dear else {})}
 
     def judge(self, view: View, understood: tuple[Report, ...]) -> None:
