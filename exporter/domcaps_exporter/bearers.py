@@ -203,6 +203,8 @@ def _chosen(_: SSL.Connection, offered: list[bytes]) -> Any:  # the type of what
 
 def _names(shown: x509.Certificate) -> tuple[tuple[str, str], ...]:
     """Its alternative names, as `ssl` has them, if all of it can be read and it has a key that Go takes."""
+    if shown.serial_number < 0:
+        raise ValueError("a negative serial number")
     if not _taken(shown.public_key()):
         raise ValueError("no such key is taken")
     try:

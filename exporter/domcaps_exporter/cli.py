@@ -13,8 +13,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -37,6 +36,7 @@ from domcaps_exporter import (
 )
 from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.commands import PROGRAM
+from domcaps_exporter.contract import is_name
 from domcaps_exporter.drivers import Mustered, Plugin, installed, is_ours, judges, muster
 from domcaps_exporter.errors import DomcapsError, FileTrouble, RecordingError, SettingError
 from domcaps_exporter.exposition import TEXT_0
@@ -96,7 +96,7 @@ def _run(said: Flags) -> int:
         case "textfile", file:
             return _write_textfile(said, Path(file))
         case "completion", shell:
-            return _print(completion.script(shell, sorted(_known(_configured(said)))).encode())
+            return _print(completion.script(shell, sorted(filter(is_name, _known(_configured(said))))).encode())
         case ("manual",):
             return _print(manual.page(version(PROGRAM)).encode())
         case _:
@@ -273,20 +273,9 @@ async def _serving(service: Service, aims: Mapping[str, Target], said: Flags, fr
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, end)
     _LOG.info("starting", extra={"fields": {"version": service.version, "drivers": ",".join(service.drivers)}})
-    async with notifier.watched(), _tried(service, said):
+    async with notifier.watched():
         await serve(service, _addresses(said), said.web_telemetry_path, stop, ready, aims, front)
     _LOG.info("stopped")
-
-
-@asynccontextmanager
-async def _tried(service: Service, said: Flags) -> AsyncIterator[None]:
-    """A configuration of drivers is tried at once: what it names and this host has not is in the log before the first scrape."""
-    trying = asyncio.create_task(service.trial(said.probe_timeout, said.config.drivers)) if said.config.drivers else None
-    try:
-        yield
-    finally:
-        if trying is not None:
-            trying.cancel()
 
 
 def _addresses(said: Flags) -> Sequence[str]:

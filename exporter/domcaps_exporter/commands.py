@@ -45,11 +45,11 @@ HEEDED: Mapping[str, tuple[str, ...]] = {
         *(*_ASKING, "libvirt.profile", "series.limit", *_REMEMBERING, *_LOGGING),
     ),
     "show": ("format", *_ASKING, "libvirt.profile", "series.limit", *_LOGGING),
-    "diff": ("format", *_ASKING, "libvirt.profile", *_LOGGING),
+    "diff": ("format", *_ASKING, "libvirt.profile", "series.limit", *_LOGGING),
     "record": (*_ASKING, *_LOGGING),
     "forget": ("state.file", *_LOGGING),
     "textfile": (*_ASKING, "series.limit", *_REMEMBERING, *_LOGGING),
-    "drivers": (*_ASKING, *_LOGGING),
+    "drivers": (*_ASKING, "series.limit", *_LOGGING),
     "completion": ("config.file",),
     "manual": (),
 }

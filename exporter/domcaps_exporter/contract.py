@@ -40,11 +40,20 @@ def checked_reports(driver: str, handed: object) -> tuple[Report, ...]:
     for report in handed:
         if not isinstance(report, Report) or not isinstance(report.identity, Identity):
             raise ContractError(driver, f"describe gave {_named(report)} where a Report with an Identity belongs")
+        _insist_on_texts(driver, report.notes)
         if report.identity in seen:
             raise ContractError(driver, f"describe gave two reports of {' '.join(_words(report.identity))}")
         seen.add(report.identity)
         reports.append(report)
     return tuple(reports)
+
+
+def _insist_on_texts(driver: str, notes: object) -> None:
+    if not isinstance(notes, tuple):
+        raise ContractError(driver, f"a report's notes are {_named(notes)}, not a tuple of texts")
+    for note in notes:
+        if not isinstance(note, str):
+            raise ContractError(driver, f"among a report's notes is {_named(note)}, not a text")
 
 
 def checked_drivers(plugin: str, handed: object) -> tuple[Driver, ...]:
@@ -63,7 +72,7 @@ def checked_drivers(plugin: str, handed: object) -> tuple[Driver, ...]:
 def _insist_on_driver(plugin: str, driver: object) -> None:
     if not isinstance(driver, Driver):
         raise ContractError(plugin, f"domcaps_drivers gave {_named(driver)} where a Driver belongs")
-    if not _is_name(driver.name):
+    if not is_name(driver.name):
         raise ContractError(plugin, f"a driver's name is like 'acme_2' (a-z, 0-9, _), not {driver.name!r}")
     for part, function in (("probe", driver.probe), ("describe", driver.describe)):
         if not callable(function):
@@ -80,7 +89,8 @@ def words_of(problem: BaseException) -> str:
         return "(its text cannot be had)"
 
 
-def _is_name(name: object) -> bool:
+def is_name(name: object) -> bool:
+    """Can it be a driver's?"""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections import defaultdict
 
 from domcaps_exporter.model import Outcome
 
 _LOG = logging.getLogger(__name__)
 
-_MOST = 200
-"""Notes that are told: a driver whose every note is another fills no log."""
+_MOST, _LONGEST = 50, 500
+"""Notes of one driver that are told, and characters of each: one whose every note is another fills no log."""
+
+_NUMBER = re.compile("[0-9]+")
 
 
 class Notices:
-    """Who has been told what."""
+    """Who has been told what. Notes that differ in numbers only (a process, a time) are one."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, str]] = set()
+        self._told: defaultdict[str, set[str]] = defaultdict(set)
 
     def tell(self, outcome: Outcome) -> None:
         """Warn of each note that is new."""
+        told, fields = self._told[outcome.driver], {"fields": {"driver": outcome.driver}}
         for note in notes(outcome):
-            if (outcome.driver, note) not in self._told and len(self._told) < _MOST:
-                self._told.add((outcome.driver, note))
-                _LOG.warning("%s", note, extra={"fields": {"driver": outcome.driver}})
+            kind = _NUMBER.sub("0", note[:_LONGEST])
+            if kind in told or len(told) >= _MOST:
+                continue
+            told.add(kind)
+            _LOG.warning("%s", note[:_LONGEST], extra=fields)
+            if len(told) == _MOST:
+                _LOG.warning("further notes are left out: see the page", extra=fields)
 
 
 def notes(outcome: Outcome) -> tuple[str, ...]:

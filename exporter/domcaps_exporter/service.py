@@ -118,14 +118,6 @@ class Service:
         self.chronicle.look()
         return tuple(self._entered(_heard(awaited.get(watch.driver.name), watch, patience)) for watch in asked)
 
-    async def trial(self, patience: float, drivers: Collection[str]) -> None:
-        """Ask those drivers for what they note, and for nothing else: it is nobody's scrape, and is not counted as one."""
-        asked = tuple(watch.join() for name, watch in self._watches.items() if name in drivers)
-        await _landed(asked, patience)
-        for future in asked:
-            if self._notices is not None and future.done():
-                self._notices.tell(future.result())
-
     def metrics(self, outcomes: Sequence[Outcome], wanted: Format, gzip: bool, *, process: bool = True) -> bytes:
         """The exposition of a scrape; `process`: also what is about the exporter rather than about the drivers asked."""
         drivers = frozenset(outcome.driver for outcome in outcomes)

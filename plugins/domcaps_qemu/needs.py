@@ -252,7 +252,7 @@ def swtpm_version(feature: str) -> Rule:
 
 def unknown_versions(view: View) -> tuple[str, ...]:
     """Why nobody knows which TPM versions swtpm makes, if it was asked and did not say."""
-    if SWTPM_FEATURES not in view.facts:
+    if SWTPM_FEATURES not in view.facts or view.there(question("which", "swtpm_setup")) is not True:
         return ()
     form = view.form(SWTPM_FEATURES, _capabilities)
     if isinstance(form, frozenset) or form == ABSENT:

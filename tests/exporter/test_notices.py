@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from domcaps_exporter.model import Failure, Identity, Outcome, Report, Verdict
@@ -27,8 +29,19 @@ def test_a_note_is_told_once_however_many_guests_and_scrapes_have_it(caplog: pyt
 def test_a_driver_whose_every_note_is_another_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
     notices = Notices()
     for number in range(1000):
-        notices.tell(outcome(f"note {number}"))
-    assert len(caplog.records) == 200
+        notices.tell(outcome(f"note {chr(0x4E00 + number)}"))
+    notices.tell(replace(outcome("another driver's"), driver="xen"))
+    *told, left_out, other = [one.getMessage() for one in caplog.records]
+    assert len(told) == 50
+    assert left_out == "further notes are left out: see the page"
+    assert other == "another driver's"
+
+
+def test_notes_that_differ_in_numbers_only_are_told_once_and_long_ones_in_part(caplog: pytest.LogCaptureFixture) -> None:
+    notices = Notices()
+    for number in range(3):
+        notices.tell(outcome(f"qemu[{15000 + number}]: could not open display", "x" * 100_000))
+    assert [len(one.getMessage()) for one in caplog.records] == [35, 500]
 
 
 def test_who_gave_no_answer_has_no_notes() -> None:

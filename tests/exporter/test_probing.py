@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
 
@@ -439,6 +440,9 @@ def test_what_is_no_facts_is_a_breach_of_contract(handed: Callable[[], Facts], w
         (lambda: "report", "a str where a Report"),
         (lambda: [report(), None], "None where a Report"),
         (lambda: [report(), report("pc"), report()], "two reports of /usr/bin/qemu x86_64 q35 kvm"),
+        (lambda: [replace(report(), notes=None)], "a report's notes are None, not a tuple of texts"),  # type: ignore[arg-type]
+        (lambda: [replace(report(), notes="no KVM")], "a report's notes are a str, not"),  # type: ignore[arg-type]
+        (lambda: [replace(report(), notes=(["no KVM"],))], "among a report's notes is a list, not"),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_no_reports_is_a_breach_of_contract(handed: Callable[[], list[Report]], words: str) -> None:
