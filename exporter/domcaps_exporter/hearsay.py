@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from domcaps_exporter.errors import ProbeRefused, ProbeTimeout
 from domcaps_exporter.host import Paths, RealHost, Store
-from domcaps_exporter.model import ABSENT, Answer, Child, Facts, Host, Question
+from domcaps_exporter.model import ABSENT, Answer, Child, Facts, Host, Identifying, Question
 
 Hosts: TypeAlias = Callable[[float], Host]
 """Makes the host for one probe, which must be over at that time (seconds of `time.monotonic()`)."""
@@ -45,7 +45,7 @@ class Told:
     def remember(
         self,
         questions: frozenset[Question],
-        identity: Callable[[Question], tuple[Question, ...]],
+        identity: Identifying,
         ask: Callable[[frozenset[Question]], Facts],
     ) -> Facts:
         for question in questions:

@@ -20,7 +20,7 @@ from domcaps_exporter import children, processor
 from domcaps_exporter.errors import ProbeTimeout
 from domcaps_exporter.files import Files
 from domcaps_exporter.memory import Store
-from domcaps_exporter.model import ABSENT, DENIED, LATE, Answer, Child, Facts, Question, Refusal
+from domcaps_exporter.model import ABSENT, DENIED, LATE, Answer, Child, Facts, Identifying, Question, Refusal
 from domcaps_exporter.rootfs import Paths
 
 __all__ = ["Paths", "RealHost", "Store"]
@@ -94,7 +94,7 @@ class RealHost:
     def remember(
         self,
         questions: frozenset[Question],
-        identity: Callable[[Question], tuple[Question, ...]],
+        identity: Identifying,
         ask: Callable[[frozenset[Question]], Facts],
     ) -> Facts:
         """As `model.Host.remember`; see `memory.Store`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from domcaps_exporter.model import Answer, Facts, Question
+from domcaps_exporter.model import Answer, Facts, Identifying, Question
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +33,7 @@ class Store:
     def remember(
         self,
         questions: frozenset[Question],
-        identity: Callable[[Question], tuple[Question, ...]],
+        identity: Identifying,
         ask: Callable[[frozenset[Question]], Facts],
         host: Callable[[Question], Answer],
         lately: Callable[[Question], Answer] | None = None,
@@ -63,20 +63,21 @@ class Store:
     def _learnt(
         self,
         wanted: frozenset[Question],
-        identity: Callable[[Question], tuple[Question, ...]],
+        identity: Identifying,
         ask: Callable[[frozenset[Question]], Facts],
         host: Callable[[Question], Answer],
         lately: Callable[[Question], Answer],
     ) -> dict[Question, Answer]:
         earlier = cache(lately)
-        before = {question: {named: earlier(named) for named in identity(question)} for question in wanted}
+        before = {question: {named: earlier(named) for named in identity(question) or ()} for question in wanted}
         answers = ask(wanted)
         once = cache(host)
         still = cache(lambda named, answer: once(named) == answer)
         grounds = cache(lambda named: _Ground(tuple((question, once(question)) for question in named)))
         for question in wanted & answers.keys():
-            if all(still(named, answer) for named, answer in before[question].items()):
-                self._keep(question, answers[question], grounds(identity(question)))
+            named = identity(question)
+            if named is not None and all(still(one, answer) for one, answer in before[question].items()):
+                self._keep(question, answers[question], grounds(named))
         return {question: answers[question] for question in wanted if question in answers}
 
     def _keep(self, question: Question, answer: Answer, ground: _Ground) -> None:

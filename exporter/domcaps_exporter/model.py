@@ -42,6 +42,8 @@ class Refusal:
 
 Answer: TypeAlias = bytes | Refusal
 Facts: TypeAlias = Mapping[Question, Answer]
+Identifying: TypeAlias = Callable[[Question], tuple[Question, ...] | None]
+"""A question's identity: what its answer depends on; None: nobody knows."""
 
 ABSENT = Refusal("absent")
 DENIED = Refusal("denied")
@@ -110,14 +112,14 @@ class Host(Protocol):
     def remember(
         self,
         questions: frozenset[Question],
-        identity: Callable[[Question], tuple[Question, ...]],
+        identity: Identifying,
         ask: Callable[[frozenset[Question]], Facts],
     ) -> Facts:
         """The answers to `questions`, from `ask` for those not yet known; each is kept while all its `identity` answers the same.
 
         `identity` is called before and after asking: what it named before must answer the same afterwards, else the answer is
         used this once and not kept; what it names afterwards (once a launch has shown it) is what later probes compare.
-        Refusals are not kept.
+        Refusals are not kept, nor is what has None for an identity by then.
         """
         ...
 

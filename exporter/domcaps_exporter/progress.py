@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TextIO
 
-from domcaps_exporter.model import Answer, Child, Facts, Host, Question
+from domcaps_exporter.model import Answer, Child, Facts, Host, Identifying, Question
 
 _SOON = 0.5
 """Seconds in which an answer is there soon enough for nobody to wonder."""
@@ -66,7 +66,7 @@ class Told:
     def remember(
         self,
         questions: frozenset[Question],
-        identity: Callable[[Question], tuple[Question, ...]],
+        identity: Identifying,
         ask: Callable[[frozenset[Question]], Facts],
     ) -> Facts:
         return self._host.remember(questions, identity, ask)

@@ -1,4 +1,4 @@
-"""Asks a host's QEMUs. Nothing here interprets an answer.
+"""Asks a host's QEMUs. Nothing here interprets an answer, but for whether QEMU had to do without KVM.
 
 Each emulator is launched at most once per accelerator in a probe, with nothing but what probing needs, and asked everything at
 once; what it said is remembered while everything it depends on stands still.
@@ -13,7 +13,7 @@ import sysconfig
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import lru_cache
 
 from domcaps_exporter import (
@@ -36,6 +36,7 @@ from domcaps_qemu.describe import reports
 from domcaps_qemu.hangs import Hangs
 from domcaps_qemu.needs import MODULES as INSTALLED_MODULES
 from domcaps_qemu.processor import MAP_FOLDER
+from domcaps_qemu.replies import accelerators, kvm
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.world import ACCELERATED, BINARY, EMULATED
 
@@ -63,11 +64,14 @@ TAINTED = question("read", "/proc/sys/kernel/tainted")
 
 _FOREIGN_MODULE = 1 << 12
 
-KVM_WORKS = question("kvm", "create")
+KVM_WORKS, KVM_OPENS = question("kvm", "create"), question("kvm", "0")
+"""KVM makes a machine; and it opens and answers, whatever it says of this extension."""
 
 HOST_IDENTITY = (
     *PROCESSOR,
     question("access", "/dev/kvm", "rw", ""),
+    KVM_OPENS,
+    question("list", "/sys/module/kvm/holders"),
     TAINTED,
     *(question("stat", f"/dev/{device}") for device in ("kvm", "sev", "sgx_vepc", "sgx_provision")),
     *(question("read", f"/sys/module/{module}/parameters/{name}") for module, names in _PARAMETERS.items() for name in names),
@@ -117,6 +121,7 @@ class Probe:
         self._host, self._executables, self._hangs = host, executables, hangs
         self._answers: dict[Question, Answer] = {}
         self._emulators: set[str] = set()
+        self._without: set[str] = set()
         self._talks: dict[tuple[str, str], Talk] = {}
 
     def __enter__(self) -> Probe:
@@ -156,12 +161,15 @@ class Probe:
         return {one: self._heed(one) if one.kind == "within" else self._host.ask(one) for one in wanted}
 
     def _heed(self, asked: Question) -> Answer:
-        return self._hangs.ask(asked, self._host, self._identity(asked))
+        return self._hangs.ask(asked, self._host, self._identity(asked) or ())
 
     # ---- QEMU ----
 
-    def _identity(self, asked: Question) -> tuple[Question, ...]:
-        """What an answer depends on: of QEMU's, the file that really runs, its modules and, but for BINARY ones, the host."""
+    def _identity(self, asked: Question) -> tuple[Question, ...] | None:
+        """What an answer depends on: of QEMU's, the file that really runs, its modules and, but for BINARY ones, the host.
+
+        None of a QEMU that had to do without a KVM which works: nobody knows what that depends on.
+        """
         if asked.kind == "within":
             found = tuple(question("which", name) for name in SWTPM)
             paths = (self._host.ask(one) for one in found)
@@ -175,6 +183,8 @@ class Probe:
         if asked.kind == "read":
             return MAP_IDENTITY if asked.args[0].startswith(MAP_FOLDER) else (question("stat", *asked.args),)
         emulator, scope, _ = asked.args
+        if scope == ACCELERATED and emulator in self._without and self._once(KVM_WORKS) == b"yes":
+            return None
         executable = self._executables.get(emulator, emulator)
         files = (question("program", path) for path in dict.fromkeys((emulator, executable, *MODULES)))
         return (*files, *(() if scope == BINARY else self._host_identity()))
@@ -228,6 +238,9 @@ class Probe:
         for key, asked in processes.items():
             if not self._talks[key].monitor.waiting:
                 heard |= self._talks[key].hear(asked)
+                self._answers.pop(KVM_WORKS, None)  # so that it is tried once more after QEMU tried it
+                if any(_without_kvm(one, answer) for one, answer in heard.items()):
+                    self._without.add(key[0])
                 self._executables[key[0]] = self._talks[key].executable or key[0]
         return heard
 
@@ -237,7 +250,7 @@ class Probe:
         return self._talks[key]
 
     def _ground(self, key: tuple[str, str]) -> tuple[Answer, ...]:
-        return tuple(self._host.ask(one) for one in self._identity(question("qmp", *key, "")))
+        return tuple(self._host.ask(one) for one in self._identity(question("qmp", *key, "")) or ())
 
     def _end(self, keys: Iterable[tuple[str, str]]) -> None:
         """Let them quit, all at the same time, and see that they are gone."""
@@ -350,6 +363,16 @@ def argv(emulator: str, accelerator: str, monitor: int) -> tuple[str, ...]:
         *("-machine", f"none,accel={accelerator}"),
         *("-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"),
     )
+
+
+def _without_kvm(asked: Question, answer: Answer) -> bool:
+    """Has this QEMU KVM built in, and could not use it?"""
+    parse = {"query-kvm": kvm, "query-accelerators": accelerators}.get(asked.args[2])
+    if parse is None or not isinstance(answer, bytes):
+        return False
+    with suppress(LookupError, TypeError, ValueError):
+        return parse(answer) == (True, False)
+    return False
 
 
 @lru_cache(maxsize=16_384)

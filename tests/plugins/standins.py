@@ -35,9 +35,9 @@ def emulator(folder: Path, behaviour: str) -> str:
     return _script(folder, f'REAL={shutil.which("qemu-system-x86_64")} exec {sys.executable} -I -S {_PROGRAM} {behaviour} "$@"')
 
 
-def wrapper(folder: Path, real: str, note: str = "") -> str:
-    """A shell script that becomes the real QEMU, as on Debian's for i386; another note makes another file."""
-    return _script(folder, f'# {note}\nexec {real} "$@"')
+def wrapper(folder: Path, real: str, note: str = "", more: str = "") -> str:
+    """A shell script that becomes the real QEMU, as on Debian's for i386; another note makes another file. `more`: arguments."""
+    return _script(folder, f'# {note}\nexec {real} "$@" {more}')
 
 
 def _script(folder: Path, body: str) -> str:

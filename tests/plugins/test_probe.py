@@ -14,12 +14,23 @@ from tests.live import kvmless
 from tests.plugins import standins
 from tests.plugins.standins import SCRAPE, Hosts, Watched
 
-from domcaps_exporter import Answer, ProbeRefused, ProbeTimeout, Report, Unmet, UnreadableAnswer, document, question, recording
+from domcaps_exporter import (
+    Answer,
+    ProbeRefused,
+    ProbeTimeout,
+    Question,
+    Report,
+    Unmet,
+    UnreadableAnswer,
+    document,
+    question,
+    recording,
+)
 from domcaps_exporter.contract import words_of
 from domcaps_exporter.errors import ProbeError
 from domcaps_exporter.model import ABSENT, Refusal
 from domcaps_exporter.rootfs import Paths
-from domcaps_qemu.probe import KVM_WORKS, TAINTED, Qemu
+from domcaps_qemu.probe import KVM_OPENS, KVM_WORKS, TAINTED, Qemu
 from domcaps_qemu.processor import MAP_FOLDER
 from domcaps_qemu.settings import Wanted
 
@@ -451,6 +462,24 @@ def probed(qemu: Qemu, hosts: Hosts) -> Watched:
     return host
 
 
+class InTurn(dict[Question, Answer]):
+    """Answers, of which one is another each time: the next of these, and the last of them for ever."""
+
+    def __init__(self, asked: Question, *answers: Answer) -> None:
+        super().__init__({asked: answers[-1]})
+        self._asked, self._answers = asked, list(answers)
+
+    def __getitem__(self, asked: Question) -> Answer:
+        return self._answers.pop(0) if asked == self._asked and len(self._answers) > 1 else super().__getitem__(asked)
+
+
+@pytest.fixture
+def kvm() -> None:
+    if guests(driver(standins.real_qemu()), Hosts()) != ["kvm True True"]:
+        pytest.skip("needs KVM: QEMU is to use it")
+
+
+@pytest.mark.usefixtures("kvm")
 def test_no_virtual_machine_is_made_where_nothing_can_have_taken_the_processor() -> None:
     qemu, hosts = driver(standins.real_qemu()), Hosts()
     hosts.otherwise |= WITH_KVM
@@ -461,6 +490,7 @@ def test_no_virtual_machine_is_made_where_nothing_can_have_taken_the_processor()
     assert not again.launched
 
 
+@pytest.mark.usefixtures("kvm")
 @pytest.mark.parametrize("tainted", [FOREIGN, b"12289\n", b"what?\n", Refusal("denied"), ABSENT], ids=str)
 def test_kvm_is_tried_each_time_where_a_foreign_module_may_have_taken_the_processor(tainted: Answer) -> None:
     qemu, hosts = driver(standins.real_qemu()), Hosts()
@@ -487,6 +517,34 @@ def test_kvm_that_did_not_work_is_tried_each_time() -> None:
     probed(qemu, hosts)
     hosts.otherwise[KVM_WORKS] = b"yes"
     assert probed(qemu, hosts).launched
+
+
+def test_the_emulator_is_asked_again_once_kvm_does_not_open_though_its_node_is_there() -> None:
+    qemu, hosts = driver(standins.real_qemu()), Hosts()
+    hosts.otherwise |= WITH_KVM | {KVM_OPENS: b"1"}
+    probed(qemu, hosts)
+    hosts.otherwise[KVM_OPENS] = ABSENT
+    assert probed(qemu, hosts).launched
+
+
+def test_kvm_that_failed_while_the_emulator_was_asked_has_it_asked_again() -> None:
+    qemu, hosts = driver(standins.real_qemu()), Hosts()
+    busy = Refusal("error", "Device or resource busy")
+    turns = InTurn(KVM_WORKS, b"yes", busy, busy, b"yes")
+    turns |= {**hosts.otherwise, TAINTED: UNTAINTED}
+    hosts.otherwise = turns
+    probed(qemu, hosts)
+    assert probed(qemu, hosts).launched
+
+
+def test_what_an_emulator_says_that_does_without_a_kvm_which_works_is_not_remembered(tmp_path: Path) -> None:
+    qemu, hosts = driver(standins.wrapper(tmp_path, standins.real_qemu(), more="-machine accel=tcg")), Hosts()
+    hosts.otherwise |= WITH_KVM
+    probed(qemu, hosts)
+    assert probed(qemu, hosts).launched
+    hosts.otherwise[KVM_WORKS] = ABSENT
+    probed(qemu, hosts)
+    assert not probed(qemu, hosts).launched
 
 
 HIDE_KVM = """
