@@ -102,7 +102,9 @@ class ProbeTimeout(ProbeError):
 
 
 class UnreadableAnswer(ProbeError):
-    """An answer that makes no sense; the message names the question."""
+    """An answer that makes no sense; the message names the question, and `asked` is it, where it is one."""
+
+    asked: object = None
 
     reason = "unreadable"
 

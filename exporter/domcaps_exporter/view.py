@@ -89,9 +89,15 @@ def _read(parse: Callable[[], T], name: object) -> T:
     try:
         return parse()
     except UnreadableAnswer as error:
-        raise UnreadableAnswer(f"{name}: {error}") from error
+        raise _unreadable(name, str(error)) from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
-        raise UnreadableAnswer(f"{name}: {type(error).__name__}: {error}") from error
+        raise _unreadable(name, f"{type(error).__name__}: {error}") from error
+
+
+def _unreadable(name: object, why: str) -> UnreadableAnswer:
+    error = UnreadableAnswer(f"{name}: {why}")
+    error.asked = name
+    return error
 
 
 class View:
@@ -103,6 +109,10 @@ class View:
         self.aspects: dict[Aspect, object] = {}
         self._standing: set[Memo] = set()
         self._parsed = Parsed() if parsed is None else parsed
+
+    def instead(self, answers: Facts) -> View:
+        """The same facts but for these answers. What is looked at there is not noted here."""
+        return View({**self.facts, **answers}, self._parsed)
 
     @property
     def missed(self) -> frozenset[Question]:

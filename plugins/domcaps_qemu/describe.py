@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Verdict, question
+from domcaps_exporter import Cpu, Document, Element, Facts, Identity, Question, Refusal, Report, UnreadableAnswer, Verdict, question
 from domcaps_exporter.libvirt import NEWEST, installed
 from domcaps_exporter.model import MachineType
 from domcaps_exporter.rules import Version, evaluate
@@ -47,8 +47,37 @@ class _Case:
     notes: tuple[str, ...]
 
 
-def reports(view: View, wanted: Wanted) -> Iterator[Report]:
-    """One report per kind of guest."""
+def reports(view: View, wanted: Wanted) -> tuple[Report, ...]:
+    """One report per kind of guest. An emulator whose answers make no sense is one that gave none, and costs no other.
+
+    Raises:
+        UnreadableAnswer: no emulator's make sense, or it is something else that does not.
+    """
+    senseless: dict[str, UnreadableAnswer] = {}
+    while True:
+        seen = view.instead(_refused(view, senseless)) if senseless else view
+        try:
+            found = tuple(_reports(seen, wanted))
+        except UnreadableAnswer as error:
+            asked = error.asked
+            if not isinstance(asked, Question) or asked.kind != "qmp" or asked.args[0] in senseless:
+                raise
+            senseless[asked.args[0]] = error
+            continue
+        finally:
+            view.used |= seen.used
+        if senseless and all(report.identity.emulator in senseless for report in found):
+            raise next(iter(senseless.values()))
+        return found
+
+
+def _refused(view: View, senseless: Mapping[str, UnreadableAnswer]) -> Facts:
+    """What these emulators were asked, as refusals for that reason."""
+    asked = (one for one in view.facts if one.kind == "qmp" and one.args[0] in senseless)
+    return {one: Refusal("error", str(senseless[one.args[0]])) for one in asked}
+
+
+def _reports(view: View, wanted: Wanted) -> Iterator[Report]:
     host = host_arch(view) or ""
     profile = wanted.profile or installed(view, host) or NEWEST
     descriptors = descriptors_of(view)

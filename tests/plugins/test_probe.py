@@ -138,7 +138,7 @@ def test_an_emulator_that_greets_late_or_chatters_is_understood(tmp_path: Path, 
     assert not standins.left_behind(str(tmp_path))
 
 
-@pytest.mark.parametrize("behaviour", ["never-answers", "garbage", "gone", "killed", "endless-events"])
+@pytest.mark.parametrize("behaviour", ["never-answers", "garbage", "senseless", "gone", "killed", "endless-events"])
 def test_a_broken_emulator_does_not_cost_the_other_its_report(tmp_path: Path, behaviour: str) -> None:
     real, broken, started = standins.real_qemu(), standins.emulator(tmp_path, behaviour), time.monotonic()
     reports = reported(driver(broken, real), Hosts())
@@ -151,6 +151,13 @@ def test_a_broken_emulator_does_not_cost_the_other_its_report(tmp_path: Path, be
     assert all(one.document is None and one.guest.supported is not True and not one.verdicts for one in parts)
     assert all(any(broken in note for note in one.notes) for one in parts)
     assert not standins.left_behind(str(tmp_path))
+
+
+def test_an_emulator_whose_answers_make_no_sense_is_unreadable_where_there_is_no_other(tmp_path: Path) -> None:
+    qemu = driver(standins.emulator(tmp_path, "senseless"))
+    facts = qemu.probe(Hosts()())
+    with pytest.raises(UnreadableAnswer, match=r"^qmp .*/qemu-system-x86_64 .* TypeError"):
+        qemu.describe(facts)
 
 
 def test_an_emulator_is_asked_again_once_it_is_repaired(tmp_path: Path) -> None:

@@ -38,6 +38,15 @@ def says(*parts: bytes) -> Callable[[Sequence[str]], None]:
     return behave
 
 
+def senseless(argv: Sequence[str]) -> None:
+    """Answers everything with 5."""
+    stream = monitor(argv)
+    stream.sendall(GREETING + AGREED)
+    for line in stream.makefile("rb"):
+        if json.loads(line)["execute"] != "qmp_capabilities":
+            stream.sendall(b'{"return": 5}\n')
+
+
 def half_and_gone(argv: Sequence[str]) -> None:
     monitor(argv).sendall(GREETING + AGREED + b'{"return": [{"na')
 
@@ -97,6 +106,7 @@ BEHAVIOURS: dict[str, Callable[[Sequence[str]], None]] = {
     "half-and-gone": half_and_gone,
     "endless-line": floods(b"x"),
     "endless-events": floods(EVENT),
+    "senseless": senseless,
     "gone": gone,
     "refuses-capabilities": says(GREETING, b'{"error": {"class": "CommandNotFound", "desc": "no"}}\n'),
     "killed": changing,
