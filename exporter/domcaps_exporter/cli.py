@@ -36,7 +36,6 @@ from domcaps_exporter import (
 )
 from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.commands import PROGRAM
-from domcaps_exporter.contract import is_name
 from domcaps_exporter.drivers import Mustered, Plugin, installed, is_ours, judges, muster
 from domcaps_exporter.errors import DomcapsError, FileTrouble, RecordingError, SettingError
 from domcaps_exporter.exposition import TEXT_0
@@ -96,7 +95,7 @@ def _run(said: Flags) -> int:
         case "textfile", file:
             return _write_textfile(said, Path(file))
         case "completion", shell:
-            return _print(completion.script(shell, sorted(filter(is_name, _known(_configured(said))))).encode())
+            return _print(completion.script(shell, sorted(_known(_configured(said)))).encode())
         case ("manual",):
             return _print(manual.page(version(PROGRAM)).encode())
         case _:

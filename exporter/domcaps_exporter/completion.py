@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domcaps_exporter.commands import COMMANDS, PROGRAM, SHELLS, SUMMARIES
+from domcaps_exporter.contract import is_name
 from domcaps_exporter.flags import UsageError, parser
 from domcaps_exporter.forget import LABELS as LOSS
 from domcaps_exporter.remote import LABELS as GUEST
@@ -88,9 +89,12 @@ class _Completed:
 def script(shell: str, drivers: Sequence[str]) -> str:
     """The script for this shell; `drivers` are those that the command line may name.
 
+    What cannot be a driver's name, as that of a refused plugin may be anything, is no word for a shell either.
+
     Raises:
         UsageError: there is none for it.
     """
+    drivers = [name for name in drivers if is_name(name)]
     flags, commands = tuple(_flags(drivers)), tuple(_commands(drivers))
     match shell:
         case "bash":

@@ -148,3 +148,8 @@ def test_fish_is_told_every_command_and_flag() -> None:
 def test_another_shell_is_refused() -> None:
     with pytest.raises(UsageError, match="found 'csh'; expected one of bash, zsh, fish"):
         script("csh", DRIVERS)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_what_can_be_no_drivers_name_is_no_word_of_a_shell(shell: str) -> None:
+    assert script(shell, [*DRIVERS, "it's';touch /tmp/here;'"]) == script(shell, DRIVERS)
