@@ -44,6 +44,11 @@ class Ask:
         return self.points > 0
 
     @property
+    def extrapolates(self) -> bool:
+        """Prometheus guesses what rate and increase would have been at the ends of their time; others may not."""
+        return re.search(r"\b(rate|increase)\(", self.expr) is not None
+
+    @property
     def step(self) -> int:
         """Seconds between two points."""
         return DAY // self.points
