@@ -100,4 +100,5 @@ def test_prometheus_asks_every_target_by_its_name_and_the_series_are_that_hosts(
     assert {labels["instance"] for labels, _ in documented} == {"host-0", "host-1"}
     reasons = {(labels["instance"], labels["reason"]) for labels, _ in watched.query("domcaps_probe_failures_total > 0")}
     assert reasons == {("hung-0", "timeout"), ("dead-0", "refused")}
+    assert eventually(lambda: bool(watched.query("process_resident_memory_bytes")), 30)  # the exporter's own turn comes last
     assert {labels["job"] for labels, _ in watched.query("process_resident_memory_bytes")} == {"domcaps-exporter"}
