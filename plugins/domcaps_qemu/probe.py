@@ -237,9 +237,10 @@ class Probe:
         heard: dict[Question, Answer] = {}
         for key, asked in processes.items():
             if not self._talks[key].monitor.waiting:
-                heard |= self._talks[key].hear(asked)
+                answers = self._talks[key].hear(asked)
+                heard |= answers
                 self._answers.pop(KVM_WORKS, None)  # so that it is tried once more after QEMU tried it
-                if any(_without_kvm(one, answer) for one, answer in heard.items()):
+                if any(_without_kvm(one, answer) for one, answer in answers.items()):
                     self._without.add(key[0])
                 self._executables[key[0]] = self._talks[key].executable or key[0]
         return heard

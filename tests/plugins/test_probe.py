@@ -554,6 +554,15 @@ def test_what_an_emulator_says_that_does_without_a_kvm_which_works_is_not_rememb
     assert not probed(qemu, hosts).launched
 
 
+@pytest.mark.usefixtures("kvm")
+def test_what_another_emulator_says_that_uses_kvm_is_remembered_all_the_same(tmp_path: Path) -> None:
+    real, without = standins.real_qemu(), standins.wrapper(tmp_path, standins.real_qemu(), more="-machine accel=tcg")
+    qemu, hosts = driver(without, real), Hosts()
+    hosts.otherwise |= WITH_KVM
+    probed(qemu, hosts)
+    assert set(probed(qemu, hosts).launched) == {without}
+
+
 HIDE_KVM = """
 import subprocess, sys
 from tests.plugins.test_probe import driver, guests
