@@ -137,16 +137,19 @@ def _pairs(labels: Iterable[str], drivers: Sequence[str]) -> Iterator[str]:
         yield from (f"{label}={value}" for value in known.get(label, ("",)))
 
 
+def _named(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> dict[str, str]:
+    """The names that bash's script and zsh's have in common."""
+    names = [command.name for command in commands]
+    return {"program": PROGRAM, "flags": " ".join(flag.name for flag in flags), "commands": "|".join(names), "all": " ".join(names)}
+
+
 # ---- bash --------------------------------------------------------------------------------------------------------------------
 
 
 def _bash(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> str:
     return _BASH.format(
-        program=PROGRAM,
+        **_named(flags, commands),
         values="\n".join(f"        {flag.name}) {_replies(flag)}; return ;;" for flag in flags if flag.open),
-        flags=" ".join(flag.name for flag in flags),
-        commands="|".join(command.name for command in commands),
-        all=" ".join(command.name for command in commands),
         operands="\n".join(
             f"        {command.name}) {_selected(command) if command.pairs else _replies(command)} ;;"
             for command in commands
@@ -175,11 +178,8 @@ def _replies(completed: _Completed) -> str:
 
 def _zsh(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> str:
     return _ZSH.format(
-        program=PROGRAM,
+        **_named(flags, commands),
         values="\n".join(f"        ({flag.name}) {_added(flag)}; return ;;" for flag in flags if flag.open),
-        flags=" ".join(flag.name for flag in flags),
-        commands="|".join(command.name for command in commands),
-        all=" ".join(command.name for command in commands),
         operands="\n".join(f"        ({command.name}) {_added(command)} ;;" for command in commands),
     )
 
