@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client.core import Metric
+from tests.reading import parsed
 
 from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.commands import COMMANDS
 from domcaps_exporter.flags import parse
 from domcaps_exporter.ledger import Ledger
-from domcaps_exporter.metrics import NAMES, Options, exposed, families
+from domcaps_exporter.metrics import NAMES, Options, exposed
 from domcaps_exporter.model import (
     Cpu,
     CpuMode,
@@ -64,7 +65,7 @@ PAST = Past({TELLING.identity: Guest({("hostdev", "pciBackend", "vfio"): Trace(F
 
 def told(options: Options) -> list[Metric]:
     samples = exposed(Outcome("qemu", (TELLING,)), 10_000, options).samples
-    return list(families((*samples, *lost("qemu", PAST))))
+    return parsed((*samples, *lost("qemu", PAST)))
 
 
 def emitted(options: Options) -> set[str]:

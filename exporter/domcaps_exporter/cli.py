@@ -331,7 +331,7 @@ def _shown(form: str, service: Service, outcomes: Sequence[Outcome]) -> bytes:
         case "json":
             return show.as_json(outcomes).encode()
         case "metrics":
-            return service.metrics(outcomes, TEXT_0, gzip=False)
+            return b"".join(service.metrics(outcomes, TEXT_0, gzip=False))
         case _:
             return show.table(outcomes).encode()
 

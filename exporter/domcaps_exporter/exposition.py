@@ -17,10 +17,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from prometheus_client.core import Metric
-from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 
@@ -137,28 +137,41 @@ class _Packed(NamedTuple):
     size: int
 
 
+class Family(NamedTuple):
+    """A family as it is written: its lines are the same in either writer's words, its head is not."""
+
+    name: str
+    documentation: str
+    type: str
+    lines: bytes
+
+    def head(self, openmetrics: bool) -> bytes:
+        return _head(self.name, self.documentation, self.type, openmetrics).encode()
+
+
 class Part:
-    """A piece of an exposition: families, and their bytes in either writer's words, each written on first use and kept.
+    """A piece of an exposition: families, what their heads are in either writer's words, and all of it deflated, once asked for."""
 
-    `families` are gone through again for each of the two: what makes them anew each time need not keep them.
-    """
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self.families = families
-        self._plain: dict[bool, bytes] = {}
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = tuple(families)
+        self._pieces: dict[bool, tuple[bytes, ...]] = {}
         self._packed: dict[bool, _Packed] = {}
 
+    def pieces(self, wanted: Format) -> Sequence[bytes]:
+        """The families in that format, without OpenMetrics' last line; the long pieces are the same objects in all formats."""
+        if wanted.openmetrics not in self._pieces:
+            both = ((family.head(wanted.openmetrics), family.lines) for family in self._families)
+            self._pieces[wanted.openmetrics] = tuple(chain.from_iterable(both))
+        return self._pieces[wanted.openmetrics]
+
     def plain(self, wanted: Format) -> bytes:
-        """The families in that format, without OpenMetrics' last line."""
-        if wanted.openmetrics not in self._plain:
-            self._plain[wanted.openmetrics] = _written(self.families, wanted.openmetrics)
-        return self._plain[wanted.openmetrics]
+        """The same in one."""
+        return b"".join(self.pieces(wanted))
 
     def packed(self, wanted: Format) -> _Packed:
-        """The same, deflated; where nobody asks for the other, it is not kept, for it is twenty times as large."""
+        """The same, deflated."""
         if wanted.openmetrics not in self._packed:
-            plain = self._plain.get(wanted.openmetrics) or _written(self.families, wanted.openmetrics)
-            self._packed[wanted.openmetrics] = _Packed(_deflated(plain, zlib.Z_FULL_FLUSH), zlib.crc32(plain), len(plain))
+            self._packed[wanted.openmetrics] = _packed(self.pieces(wanted))
         return self._packed[wanted.openmetrics]
 
 
@@ -177,9 +190,9 @@ class Figures:
         return "".join([f"{before}{_number(value)}\n" for before, value in around]).encode()
 
 
-def plain(kept: Sequence[Part], tail: bytes, wanted: Format) -> bytes:
-    """A whole exposition; `tail` is written in that format."""
-    return b"".join((*(part.plain(wanted) for part in kept), tail, _end(wanted)))
+def whole(kept: Sequence[Part], tail: bytes, wanted: Format) -> Sequence[bytes]:
+    """A whole exposition, in pieces; `tail` is written in that format."""
+    return (*chain.from_iterable(part.pieces(wanted) for part in kept), tail, _end(wanted))
 
 
 def gzipped(kept: Sequence[Part], tail: bytes, wanted: Format) -> bytes:
@@ -189,12 +202,12 @@ def gzipped(kept: Sequence[Part], tail: bytes, wanted: Format) -> bytes:
     """
     packed, last = [part.packed(wanted) for part in kept], tail + _end(wanted)
     crc = packed[0].crc if packed else 0
-    for data in (*(part.plain(wanted) for part in kept[1:]), last):
+    for data in (*chain.from_iterable(part.pieces(wanted) for part in kept[1:]), last):
         crc = zlib.crc32(data, crc)
     size = sum(part.size for part in packed) + len(last)
     header = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
     trailer = struct.pack("<II", crc, size & 0xFFFFFFFF)
-    return b"".join((header, *(part.blocks for part in packed), _deflated(last, zlib.Z_FINISH, *_SMALL), trailer))
+    return b"".join((header, *(part.blocks for part in packed), _deflated((last,), zlib.Z_FINISH, *_SMALL), trailer))
 
 
 def _end(wanted: Format) -> bytes:
@@ -205,20 +218,30 @@ _SMALL = (1, 11, 4)
 """Level, window (2 KiB) and memory for a few lines: to set up zlib's usual ones takes longer than to deflate the lines."""
 
 
-def _deflated(data: bytes, flush: int, level: int = 6, window: int = zlib.MAX_WBITS, memory: int = zlib.DEF_MEM_LEVEL) -> bytes:
+def _packed(pieces: Sequence[bytes]) -> _Packed:
+    crc = 0
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
+    return _Packed(_deflated(pieces, zlib.Z_FULL_FLUSH), crc, sum(map(len, pieces)))
+
+
+def _deflated(
+    pieces: Iterable[bytes], flush: int, level: int = 6, window: int = zlib.MAX_WBITS, memory: int = zlib.DEF_MEM_LEVEL
+) -> bytes:
     deflate = zlib.compressobj(level, zlib.DEFLATED, -window, memory)
-    return deflate.compress(data) + deflate.flush(flush)
+    return b"".join([*map(deflate.compress, pieces), deflate.flush(flush)])
 
 
-def _written(families: Iterable[Metric], openmetrics: bool) -> bytes:
+def written(families: Iterable[Metric]) -> Iterator[Family]:
     """Gauges and counters without timestamps: the bytes of prometheus_client's writers, in a fraction of their time."""
-    return b"".join(["".join(_lines(family, openmetrics)).encode() for family in families])
+    for family in families:
+        lines = [line(sample.name, sample.labels.items(), sample.value) for sample in family.samples]
+        yield Family(family.name, family.documentation, family.type, "".join(lines).encode())
 
 
-def _lines(family: Metric, openmetrics: bool) -> Iterator[str]:
-    yield _head(family.name, family.documentation, family.type, openmetrics)
-    for sample in family.samples:
-        yield f"{_named(sample)} {_number(sample.value)}\n"
+def line(name: str, labels: Iterable[tuple[str, str]], value: float) -> str:
+    """A sample as it is written."""
+    return f"{_named(name, labels)} {_number(value)}\n"
 
 
 def _around(families: Iterable[Metric], openmetrics: bool) -> Iterator[str]:
@@ -227,13 +250,13 @@ def _around(families: Iterable[Metric], openmetrics: bool) -> Iterator[str]:
     for family in families:
         before += _head(family.name, family.documentation, family.type, openmetrics)
         for sample in family.samples:
-            yield f"{before}{_named(sample)} "
+            yield f"{before}{_named(sample.name, sample.labels.items())} "
             before = ""
 
 
-def _named(sample: Sample) -> str:
-    labels = ",".join([f'{label}="{_escaped(value)}"' for label, value in sorted(sample.labels.items())])
-    return f"{sample.name}{{{labels}}}" if labels else sample.name
+def _named(name: str, labels: Iterable[tuple[str, str]]) -> str:
+    pairs = ",".join([f'{label}="{_escaped(value)}"' for label, value in sorted(labels)])
+    return f"{name}{{{pairs}}}" if pairs else name
 
 
 def _number(value: float) -> str:

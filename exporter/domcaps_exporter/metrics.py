@@ -1,4 +1,4 @@
-"""Outcomes -> prometheus_client's metric families, one set of five identity labels on everything about a document. Pure.
+"""Outcomes -> samples of metric families, and their lines; one set of five identity labels on everything about a document. Pure.
 
 What a host with KVM and QEMU 11.1.3 but no IOMMU says of its Q35 guests. The identity is left out: everywhere
 `driver="qemu",emulator="/usr/bin/qemu-system-x86_64",arch="x86_64",machine="q35",virttype="kvm"`::
@@ -23,13 +23,12 @@ Which value is true is decided in `truths`. All families are gauges, also those 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
-from prometheus_client.core import GaugeMetricFamily, Metric
-
+from domcaps_exporter.exposition import Family, line
 from domcaps_exporter.model import CpuModel, Failure, Identity, Outcome, Report
 from domcaps_exporter.truths import elements, fingerprint, host_model, loaders, models, parameters, unmet, values
 
@@ -63,65 +62,65 @@ class Options:
         return self.model_details or self.blockers
 
 
-class _Family(NamedTuple):
+class _About(NamedTuple):
     help: str
     labels: tuple[str, ...]
 
 
 _FAMILIES = {
-    "domcaps_guest_supported": _Family("Whether such a guest can run on this host at all, as checked by the driver.", _IDENTITY),
-    "domcaps_supported": _Family(
+    "domcaps_guest_supported": _About("Whether such a guest can run on this host at all, as checked by the driver.", _IDENTITY),
+    "domcaps_supported": _About(
         "Whether a guest can have this value of a domainCapabilities enum now (1), or is known not to (0), by the driver's rules.",
         (*_IDENTITY, *_VALUE),
     ),
-    "domcaps_unmet_prerequisite": _Family(
+    "domcaps_unmet_prerequisite": _About(
         "What is lacking where a value, an element or the guest (element guest, no enum and value) is 0, by the driver's rules.",
         (*_IDENTITY, *_VALUE, "prerequisite", "libvirt"),
     ),
-    "domcaps_element_supported": _Family(
+    "domcaps_element_supported": _About(
         "The supported attribute of a domainCapabilities element: yes is 1, no is 0.", (*_IDENTITY, "element")
     ),
-    "domcaps_parameter": _Family(
+    "domcaps_parameter": _About(
         "A number, or yes/no and on/off as 1/0, inside a domainCapabilities element; sizes in bytes.",
         (*_IDENTITY, "element", "parameter"),
     ),
-    "domcaps_vcpus_max": _Family("How many vCPUs a guest can have: the max attribute of the vcpu element.", _IDENTITY),
-    "domcaps_loader_present": _Family(
+    "domcaps_vcpus_max": _About("How many vCPUs a guest can have: the max attribute of the vcpu element.", _IDENTITY),
+    "domcaps_loader_present": _About(
         "Whether a firmware file named by a descriptor or by libvirt's list is there.", (*_IDENTITY, "loader")
     ),
-    "domcaps_cpu_model_usable": _Family(
+    "domcaps_cpu_model_usable": _About(
         "The usable attribute of a CPU model of the mode custom: yes is 1, no is 0, no sample where it is unknown.",
         (*_IDENTITY, "model"),
     ),
-    "domcaps_cpu_model_info": _Family(
+    "domcaps_cpu_model_info": _About(
         "A CPU model of the mode custom, with the attributes of its element.",
         (*_IDENTITY, "model", "vendor", "canonical", "deprecated"),
     ),
-    "domcaps_cpu_model_blockers": _Family(
+    "domcaps_cpu_model_blockers": _About(
         "How many CPU features keep a model from being usable, from the blockers element.", (*_IDENTITY, "model")
     ),
-    "domcaps_cpu_model_blocker": _Family(
+    "domcaps_cpu_model_blocker": _About(
         "A CPU feature that keeps a model from being usable, from the blockers element.", (*_IDENTITY, "model", "feature")
     ),
-    "domcaps_cpu_host_model_info": _Family(
+    "domcaps_cpu_host_model_info": _About(
         "The CPU model that the mode host-model means on this host.", (*_IDENTITY, "model", "vendor", "fallback")
     ),
-    "domcaps_cpu_host_feature": _Family(
+    "domcaps_cpu_host_feature": _About(
         "Whether the host CPU, as the hypervisor expands it, offers this feature to guests.", (*_IDENTITY, "feature")
     ),
-    "domcaps_machine_info": _Family(
+    "domcaps_machine_info": _About(
         "Which versioned machine type the machine's name means today, from the emulator.", (*_IDENTITY, "canonical", "deprecated")
     ),
-    "domcaps_document_info": _Family(
+    "domcaps_document_info": _About(
         "Where the answer comes from: the emulator's version and resolved path, and a hash that is equal for equal capabilities.",
         (*_IDENTITY, "version", "source", "path", "fingerprint"),
     ),
-    "domcaps_lost_timestamp_seconds": _Family(
+    "domcaps_lost_timestamp_seconds": _About(
         "When a guest on this host lost something that it could have before, as seen by this exporter; see --state.file.",
         (*_IDENTITY, *_VALUE),
     ),
-    "domcaps_machine_type_info": _Family("A machine type that the emulator offers.", (*_EMULATOR, "alias", "deprecated")),
-    "domcaps_machine_type_vcpus_max": _Family("How many vCPUs a machine type can have, from the emulator.", _EMULATOR),
+    "domcaps_machine_type_info": _About("A machine type that the emulator offers.", (*_EMULATOR, "alias", "deprecated")),
+    "domcaps_machine_type_vcpus_max": _About("How many vCPUs a machine type can have, from the emulator.", _EMULATOR),
 }
 
 NAMES = tuple(_FAMILIES)
@@ -177,30 +176,25 @@ def _bounded(samples: tuple[Sample, ...], limit: int) -> Exposed:
     return Exposed(samples)
 
 
-def families(samples: Iterable[Sample]) -> Iterable[Metric]:
-    """The families that have samples, each once, in the order of the table above.
-
-    They can be gone through again, and are made anew each time: they are many times as large as what they are made of.
-    """
-    return _Families(tuple(samples))
-
-
-@dataclass(frozen=True, slots=True)
-class _Families:
-    samples: Sequence[Sample]
-
-    def __iter__(self) -> Iterator[Metric]:
-        grouped: dict[str, list[Sample]] = {name: [] for name in _FAMILIES}
-        for sample in self.samples:
-            grouped[sample.family].append(sample)
-        return (_family(name, samples) for name, samples in grouped.items() if samples)
-
-
-def _family(name: str, samples: Iterable[Sample]) -> Metric:
-    made = GaugeMetricFamily(name, _FAMILIES[name].help, labels=_FAMILIES[name].labels)
+def lines(samples: Iterable[Sample]) -> Mapping[str, bytes]:
+    """The samples of each family as they are written."""
+    grouped: dict[str, list[Sample]] = {}
     for sample in samples:
-        made.add_metric(sample.labels, sample.value)
-    return made
+        grouped.setdefault(sample.family, []).append(sample)
+    return {family: _lines(family, its).encode() for family, its in grouped.items()}
+
+
+def _lines(family: str, samples: Iterable[Sample]) -> str:
+    names = _FAMILIES[family].labels
+    return "".join([line(family, zip(names, sample.labels, strict=True), sample.value) for sample in samples])
+
+
+def families(said: Sequence[Mapping[str, bytes]]) -> Iterator[Family]:
+    """The families that have lines, each once, in the order of the table above."""
+    for name, family in _FAMILIES.items():
+        found = [its[name] for its in said if name in its]
+        if found:
+            yield Family(name, family.help, "gauge", b"".join(found))
 
 
 def identified(driver: str, guest: Identity, sample: Sample) -> Sample:

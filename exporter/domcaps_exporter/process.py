@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from domcaps_exporter.exposition import Figures, Format, Part
+from domcaps_exporter.exposition import Figures, Format, Part, written
 
 _Key: TypeAlias = tuple[str, str]
 """A sample's name, and its `generation` if it has one."""
@@ -63,7 +63,7 @@ class Process:
         try:
             return self._figures.plain(self._now(), wanted)
         except OSError:
-            return Part(self._collected.collect()).plain(wanted)
+            return Part(written(self._collected.collect())).plain(wanted)
 
     def _now(self) -> Sequence[float]:
         """Of what is not among these (the start, Python's version) the first value is the last."""

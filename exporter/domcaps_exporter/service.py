@@ -12,18 +12,18 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from itertools import chain, count
+from itertools import count
 from typing import Protocol, TypeAlias
 
 from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.document import write
 from domcaps_exporter.drivers import Plugin
-from domcaps_exporter.exposition import TEXT_0, Format, Part, gzipped, plain
+from domcaps_exporter.exposition import TEXT_0, Format, Part, gzipped, whole, written
 from domcaps_exporter.ledger import Ledger
-from domcaps_exporter.metrics import Exposed, Options, completed, exposed, families
-from domcaps_exporter.model import Document, Driver, Outcome, Report
+from domcaps_exporter.metrics import Options, completed, exposed, families, lines
+from domcaps_exporter.model import Document, Driver, Failure, Outcome, Report
 from domcaps_exporter.notices import Notices
 from domcaps_exporter.past import Past
 from domcaps_exporter.process import Process
@@ -63,11 +63,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Reports and what was before them, and what they come to."""
+    """Reports and what was before them, and what they come to: so many series, as they are written, or a failure."""
 
-    reports: _Reports
-    past: Past
-    exposed: Exposed
+    reports: _Reports = ()
+    past: Past | None = None
+    failure: Failure | None = None
+    series: int = 0
+    lines: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Service:
@@ -118,29 +120,29 @@ class Service:
         self.chronicle.look()
         return tuple(self._entered(_heard(awaited.get(watch.driver.name), watch, patience)) for watch in asked)
 
-    def metrics(self, outcomes: Sequence[Outcome], wanted: Format, gzip: bool, *, process: bool = True) -> bytes:
-        """The exposition of a scrape; `process`: also what is about the exporter rather than about the drivers asked."""
+    def metrics(self, outcomes: Sequence[Outcome], wanted: Format, gzip: bool, *, process: bool = True) -> Sequence[bytes]:
+        """The exposition of a scrape, in pieces; `process`: also what is about the exporter rather than about the drivers asked."""
         drivers = frozenset(outcome.driver for outcome in outcomes)
         kept = self.body(outcomes), self._own(drivers, process)
-        tail = Part(self._ledger.passing(drivers)).plain(wanted) + (self._process.plain(wanted) if process else b"")
-        return (gzipped if gzip else plain)(kept, tail, wanted)
+        tail = Part(written(self._ledger.passing(drivers))).plain(wanted) + (self._process.plain(wanted) if process else b"")
+        return (gzipped(kept, tail, wanted),) if gzip else whole(kept, tail, wanted)
 
     def textfile(self, outcomes: Sequence[Outcome]) -> bytes:
         """The exposition without what is about this process, which ends with it."""
         drivers = frozenset(outcome.driver for outcome in outcomes)
-        own = Part((*self.chronicle.families(drivers), *self._ledger.families(drivers)))
-        return plain((self.body(outcomes), own), b"", TEXT_0)
+        own = Part(written((*self.chronicle.families(drivers), *self._ledger.families(drivers))))
+        return b"".join(whole((self.body(outcomes), own), b"", TEXT_0))
 
     def body(self, outcomes: Sequence[Outcome]) -> Part:
         """What the documents say and what is missed, the same object as long as every driver's reports and past are."""
-        judged = [self._judge(outcome).samples for outcome in outcomes]
+        said = [self._judge(outcome).lines for outcome in outcomes]
         asked = tuple(outcome.driver for outcome in outcomes)
         pasts = [self.chronicle.past(driver) for driver in asked]
         ground: tuple[_Reports | Past, ...] = (*(outcome.reports for outcome in outcomes), *pasts)
         kept = self._written.pop(asked, None)
         if kept is None or any(old is not new for old, new in zip(kept[0], ground, strict=True)):
-            missed = (lost(driver, past) for driver, past in zip(asked, pasts, strict=True))
-            kept = ground, Part(families(chain.from_iterable((*judged, *missed))))
+            missed = (lines(lost(driver, past)) for driver, past in zip(asked, pasts, strict=True))
+            kept = ground, Part(families((*said, *missed)))
         self._written[asked] = kept
         if len(self._written) > _COMBINATIONS:
             del self._written[next(iter(self._written))]
@@ -152,7 +154,7 @@ class Service:
         kept = self._said.pop(drivers, None)
         if kept is None or kept[0] != ground:
             constant = self._ledger.constant if process else ()
-            kept = ground, Part((*self.chronicle.families(drivers), *self._ledger.lasting(drivers), *constant))
+            kept = ground, Part(written((*self.chronicle.families(drivers), *self._ledger.lasting(drivers), *constant)))
         self._said[drivers] = kept
         if len(self._said) > _COMBINATIONS:
             del self._said[next(iter(self._said))]
@@ -162,19 +164,19 @@ class Service:
         """The outcome as it may be shown, entered into the ledger."""
         judged = self._judge(outcome)
         shown = outcome if outcome.failure is judged.failure else replace(outcome, reports=(), failure=judged.failure)
-        self._ledger.note(shown, len(judged.samples))
+        self._ledger.note(shown, judged.series)
         return shown
 
-    def _judge(self, outcome: Outcome) -> Exposed:
+    def _judge(self, outcome: Outcome) -> _Judged:
         """What an outcome comes to. It is entered into the chronicle on the way, unless it may not be shown."""
         if outcome.failure is not None:
             self.chronicle.learn(outcome)
-            return Exposed(failure=outcome.failure)
+            return _Judged(failure=outcome.failure)
         judged = self._judged.get(outcome.driver)
         if judged is None or judged.reports is not outcome.reports or judged.past is not self.chronicle.past(outcome.driver):
             judged = self._judged_anew(outcome)
             self._judged[outcome.driver] = judged
-        return judged.exposed
+        return judged
 
     def _judged_anew(self, outcome: Outcome) -> _Judged:
         if self._notices is not None:
@@ -183,7 +185,8 @@ class Service:
         if shown.failure is None:
             self.chronicle.learn(outcome)
         past = self.chronicle.past(outcome.driver)
-        return _Judged(outcome.reports, past, completed(shown, recalled(outcome, past, self._options), self._limit))
+        shown = completed(shown, recalled(outcome, past, self._options), self._limit)
+        return _Judged(outcome.reports, past, shown.failure, len(shown.samples), lines(shown.samples))
 
 
 def catalogue(outcomes: Iterable[Outcome]) -> Mapping[str, Entry]:

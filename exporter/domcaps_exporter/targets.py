@@ -31,8 +31,8 @@ class Target:
         """A fresh answer, waited for as long as the asker waits, and no longer than the target may take."""
         return await self.service.scrape(min(patience, self.timeout))
 
-    def metrics(self, outcomes: Sequence[Outcome], wanted: Format, gzip: bool) -> bytes:
-        """The exposition of a probe: what it found and how it went, and nothing about the exporter."""
+    def metrics(self, outcomes: Sequence[Outcome], wanted: Format, gzip: bool) -> Sequence[bytes]:
+        """The exposition of a probe, in pieces: what it found and how it went, and nothing about the exporter."""
         return self.service.metrics(outcomes, wanted, gzip, process=False)
 
 

@@ -21,6 +21,7 @@ from domcaps_exporter.config import ConfigError
 from domcaps_exporter.connections import Door, Limits, Terms
 from domcaps_exporter.exposition import Format, accepts_gzip, negotiate
 from domcaps_exporter.guard import Guard
+from domcaps_exporter.instalments import Instalments
 from domcaps_exporter.listening import listening, url
 from domcaps_exporter.model import Outcome
 from domcaps_exporter.service import Entry, Service, catalogue
@@ -36,6 +37,9 @@ _TIMEOUT = 10.0
 
 _LONGEST = 300.0
 """Seconds that nobody is taken to wait longer than."""
+
+_LARGE = 1 << 17
+"""Bytes of an answer that is not copied for each of its askers."""
 
 _FAREWELL = 0.25
 """Seconds that requests in progress have to end; aiohttp grants them twice, so that all is over within a second."""
@@ -109,13 +113,14 @@ class _Site:
         return target
 
 
-def _exposition(request: web.Request, metrics: Callable[[Format, bool], bytes]) -> web.Response:
+def _exposition(request: web.Request, metrics: Callable[[Format, bool], Sequence[bytes]]) -> web.Response:
     """The metrics as the asker likes them."""
     wanted, gzip = negotiate(_header(request, "Accept")), accepts_gzip(_header(request, "Accept-Encoding"))
     headers = {"Content-Type": wanted.content_type, "Vary": "Accept, Accept-Encoding"}
     if gzip:
         headers["Content-Encoding"] = "gzip"
-    return web.Response(body=metrics(wanted, gzip), headers=headers)
+    pieces = metrics(wanted, gzip)
+    return web.Response(body=b"".join(pieces) if sum(map(len, pieces)) <= _LARGE else Instalments(pieces), headers=headers)
 
 
 def _answering(text: str) -> _Handler:

@@ -87,7 +87,7 @@ class Exporter:
         failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
         if failures:
             sys.exit(f"the probe failed: {failures[0].text}")
-        return self._service.metrics(outcomes, OPENMETRICS, True)
+        return b"".join(self._service.metrics(outcomes, OPENMETRICS, True))
 
     def guests(self) -> list[tuple[str, str]]:
         """Each machine, by the name that libvirt takes, with its virttype."""

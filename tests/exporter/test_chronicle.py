@@ -70,7 +70,7 @@ class World:
         """The lines of the exposition about the host."""
         self.clock.now += 1
         outcomes = asyncio.run(self.service.scrape(5))
-        text = self.service.metrics(outcomes, TEXT_0, gzip=False).decode()
+        text = b"".join(self.service.metrics(outcomes, TEXT_0, gzip=False)).decode()
         return [line for line in text.splitlines() if line.startswith("domcaps_")]
 
     def says(self, *reports: Report) -> list[str]:

@@ -9,10 +9,11 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
+from tests.reading import parsed
 
 from domcaps_exporter.capabilities import Capabilities, exposed_by, truth_of, words_of
 from domcaps_exporter.diff import Comparison, Difference, Guest, Side, as_json, as_text, compared
-from domcaps_exporter.metrics import Options, exposed, families
+from domcaps_exporter.metrics import Options, exposed
 from domcaps_exporter.model import Cpu, CpuMode, CpuModel, Document, Element, Enum, Identity, Outcome, Report, Truth, Unmet, Verdict
 
 IDENTITY = Identity("/usr/bin/qemu-system-x86_64", "x86_64", "q35", "kvm")
@@ -82,7 +83,7 @@ class Exposing(Collector):
 )
 def test_an_exporters_metrics_say_the_same_as_its_host(report: Report, options: Options) -> None:
     registry = CollectorRegistry()
-    registry.register(Exposing(families(exposed(Outcome("qemu", (report,)), 10_000, options).samples)))
+    registry.register(Exposing(parsed(exposed(Outcome("qemu", (report,)), 10_000, options).samples)))
     (told,) = exposed_by(text_string_to_metric_families(generate_latest(registry).decode()))
     here = truth_of("qemu", report)
     known = {place: truth for place, truth in here.truths.items() if truth is not None}

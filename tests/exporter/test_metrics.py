@@ -10,10 +10,11 @@ from typing import TypeAlias
 
 import pytest
 from prometheus_client.core import Metric
+from tests.reading import parsed
 
 from domcaps_exporter.document import read
-from domcaps_exporter.exposition import TEXT_0, Part
-from domcaps_exporter.metrics import Exposed, Options, exposed, families
+from domcaps_exporter.exposition import TEXT_0, Part, written
+from domcaps_exporter.metrics import Exposed, Options, exposed
 from domcaps_exporter.model import (
     Cpu,
     CpuMode,
@@ -94,7 +95,7 @@ DETAILS = Options(model_details=True)
 def told(*reports: Report, options: Options = DETAILS) -> Told:
     """Family -> (labels beyond the identity, in alphabetical order) -> value."""
     found: Told = {}
-    for family in families(exposed(outcome(*reports), 10_000, options).samples):
+    for family in parsed(exposed(outcome(*reports), 10_000, options).samples):
         for sample in family.samples:
             extra = tuple(
                 text for name, text in sorted(sample.labels.items()) if name not in ("driver", "emulator", "arch", "virttype")
@@ -301,7 +302,7 @@ def recorded() -> list[Outcome]:
 
 def everything() -> list[Metric]:
     outcomes = [*recorded(), outcome(replace(REPORT, machine_types=(MachineType("isapc"),)))]
-    return list(families(sample for one in outcomes for sample in exposed(one, 100_000, Options(True, True)).samples))
+    return parsed(sample for one in outcomes for sample in exposed(one, 100_000, Options(True, True)).samples)
 
 
 def test_no_two_samples_of_real_documents_have_equal_name_and_labels() -> None:
@@ -329,6 +330,6 @@ def test_promtool_has_nothing_to_say() -> None:
     if promtool is None:
         pytest.skip("needs promtool: it checks metric names, help and types")
     checked = subprocess.run(
-        [promtool, "check", "metrics"], input=Part(everything()).plain(TEXT_0), capture_output=True, check=False
+        [promtool, "check", "metrics"], input=Part(written(everything())).plain(TEXT_0), capture_output=True, check=False
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

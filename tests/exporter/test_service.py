@@ -63,7 +63,7 @@ def scraped(service: Service, patience: float = 5.0) -> dict[str, Outcome]:
 def own(service: Service) -> dict[tuple[str, ...], float]:
     """One scrape's samples: name and label values -> value."""
     outcomes = asyncio.run(service.scrape(0.05))
-    text = service.metrics(outcomes, OPENMETRICS, False).decode()
+    text = b"".join(service.metrics(outcomes, OPENMETRICS, False)).decode()
     return {
         (sample.name, *(text for _, text in sorted(sample.labels.items()))): sample.value
         for family in read_openmetrics(text)  # type: ignore[no-untyped-call]  # theirs
@@ -154,7 +154,7 @@ def test_an_unchanged_scrape_gets_the_very_same_bytes_without_writing_them_again
     qemu.outcome = replace(GOOD, started=3.0, finished=1003.0)
     second = service.body(asyncio.run(service.scrape(1)))
     assert second is first
-    assert second.plain(TEXT_0) is first.plain(TEXT_0)
+    assert second.pieces(TEXT_0) is first.pieces(TEXT_0)
     qemu.outcome = replace(GOOD, reports=(replace(REPORT),))
     assert service.body(asyncio.run(service.scrape(1))) is not first
 
@@ -237,7 +237,7 @@ def test_plugins_are_told_whether_they_loaded_or_not() -> None:
 def test_the_documents_and_the_exporter_itself_have_no_family_in_common() -> None:
     service = Service([Answering("qemu", GOOD)], [Plugin("qemu", "1")])
     outcomes = asyncio.run(service.scrape(1))
-    text = service.metrics(outcomes, TEXT_0, False).decode()
+    text = b"".join(service.metrics(outcomes, TEXT_0, False)).decode()
     types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(types) == len(set(types))
     assert {"process_cpu_seconds_total", "python_info", "domcaps_supported", "domcaps_exporter_build_info"} <= set(types)

@@ -26,7 +26,7 @@ from tests.fleet.worlds import World
 
 from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.drivers import Plugin
-from domcaps_exporter.exposition import TEXT_0, Part
+from domcaps_exporter.exposition import TEXT_0, Part, written
 from domcaps_exporter.ledger import Ledger
 from domcaps_exporter.metrics import Options
 from domcaps_exporter.model import Outcome
@@ -86,7 +86,7 @@ def body(kind: Kind) -> Part:
     host.documents(BEGIN)
     if kind.thing:
         host.world = host.world.without(kind.thing)
-    return Part(merged(host.documents(BEGIN + WAIT)))
+    return Part(written(merged(host.documents(BEGIN + WAIT))))
 
 
 @cache
@@ -109,7 +109,8 @@ def _tail() -> tuple[bytes, tuple[str, ...]]:
     plugins = [Plugin(name, "1.0.0", None, (name,)) for name in DRIVERS]
     ledger, chronicle = Ledger(DRIVERS, plugins, "1.0.0"), Chronicle(DRIVERS)
     ledger.note(Outcome("qemu", (), None, 0.01, BEGIN, BEGIN), 500)
-    whole = Part((*chronicle.families(DRIVERS), *ledger.families(DRIVERS))).plain(TEXT_0) + Process().plain(TEXT_0)
+    own = (*chronicle.families(DRIVERS), *ledger.families(DRIVERS))
+    whole = Part(written(own)).plain(TEXT_0) + Process().plain(TEXT_0)
     names = tuple(found[1].decode() for found in _MOVING.finditer(whole))
     return _MOVING.sub(rb"\1\2 %f", whole.replace(b"%", b"%%")), names
 

@@ -9,12 +9,13 @@ from typing import NamedTuple, TypeAlias
 
 from prometheus_client.core import Metric
 from tests.fleet.worlds import World, described, heard, hindsight, retold
+from tests.reading import parsed
 
 from domcaps_exporter.basis import Basis
-from domcaps_exporter.exposition import TEXT_0, Part
+from domcaps_exporter.exposition import TEXT_0, Part, written
 from domcaps_exporter.ledger import Ledger
 from domcaps_exporter.memoir import decode, encode
-from domcaps_exporter.metrics import Options, Sample, completed, exposed, families
+from domcaps_exporter.metrics import Options, Sample, completed, exposed
 from domcaps_exporter.model import Failure, Outcome, Report, Unmet, Verdict
 from domcaps_exporter.past import Past, fold, forgotten, revised
 from domcaps_exporter.recall import lost, recalled
@@ -67,7 +68,7 @@ class Host:
     def exposition(self, now: float) -> bytes | None:
         """The same as bytes."""
         found = self.scrape(now)
-        return None if found is None else Part(merged(found)).plain(TEXT_0)
+        return None if found is None else Part(written(merged(found))).plain(TEXT_0)
 
     def restart(self, version: str = "") -> None:
         """A new process, with the state file of the old one; with a version, an upgrade."""
@@ -105,7 +106,7 @@ class Host:
         if folded is None or folded.reports is not outcome.reports or folded.past is not past:
             past = self._remembered(past, outcome)
             samples = _told(outcome, past, self.options)
-            folded = _Folded(outcome.reports, past, len(samples), tuple(families(samples)))
+            folded = _Folded(outcome.reports, past, len(samples), tuple(parsed(samples)))
             self._memory[outcome.driver], self._folded[outcome.driver] = past, folded
         self._ledger.note(outcome, folded.series)
         return folded.families

@@ -19,18 +19,17 @@ from domcaps_exporter.probing import Watch
 from domcaps_exporter.service import Service
 from domcaps_exporter.web import Front, serve
 
-MANY = tuple(f"model-{number}" for number in range(400))
 
-
-def reports() -> tuple[Report, ...]:
-    video = Element("video", (("supported", "yes"),), children=(Enum("modelType", MANY),))
+def reports(count: int) -> tuple[Report, ...]:
+    many = tuple(f"model-{number}" for number in range(count))
+    video = Element("video", (("supported", "yes"),), children=(Enum("modelType", many),))
     words = Words("kvm", "x86_64", "/bin/emulator", "pc-q35-10.0", 4096, (Element("devices", children=(video,)),))
-    verdicts = tuple(Verdict("video", "modelType", value, True) for value in MANY)
+    verdicts = tuple(Verdict("video", "modelType", value, True) for value in many)
     return (Report(Identity("/bin/emulator", "x86_64", "q35", "kvm"), Verdict("guest", "", "", True), words, verdicts),)
 
 
-def service() -> Service:
-    told = reports()
+def service(count: int) -> Service:
+    told = reports(count)
     driver = Driver("qemu", lambda host: {question("uname"): ABSENT}, lambda facts: told)
 
     def host(deadline: float) -> Host:
@@ -45,10 +44,11 @@ async def main() -> None:
     for name, default in (("handshake", 5.0), ("head", 15.0), ("body", 2.0), ("answer", 20.0)):
         parser.add_argument(f"--{name}", type=float, default=default)
     parser.add_argument("--connections", type=int, default=512)
+    parser.add_argument("--values", type=int, default=400)
     said = parser.parse_args()
     limits = Limits(said.connections, said.handshake, said.head, said.body, said.answer)
     front = Front(said.web, limits=limits)
-    await serve(service(), ["127.0.0.1:0"], "/metrics", asyncio.Event(), announce, front=front)
+    await serve(service(said.values), ["127.0.0.1:0"], "/metrics", asyncio.Event(), announce, front=front)
 
 
 def announce(urls: Sequence[str]) -> None:

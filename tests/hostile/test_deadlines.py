@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from tests.endtoend import threads
+from tests.endtoend import resident, threads
 from tests.exporter.certificates import Authority
 from tests.hostile import crowd
 from tests.hostile.crowd import Caller, Victim, typical, victim
@@ -218,6 +218,20 @@ def test_an_honest_scraper_has_its_answer_within_100_ms_of_its_usual_time(number
     usual, besieged = run(ask())
     print(f"usual {usual * 1000:.1f} ms, besieged {besieged * 1000:.1f} ms (90th percentile)")
     assert besieged < usual + 0.1
+
+
+def test_answers_that_nobody_reads_are_not_kept_once_for_each() -> None:
+    async def ask() -> tuple[int, int]:
+        with victim("--values=9000") as running:
+            answer = await running.answer(crowd.UNPACKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            before = resident(running.process.pid)
+            with running.besieged(200, crowd.not_reading):
+                await running.scraped(3)
+                return len(answer), resident(running.process.pid) - before
+
+    size, more = run(ask())
+    assert size > 1_000_000
+    assert more < 200 * 200_000
 
 
 def test_there_are_never_more_connections_than_there_may_be() -> None:
