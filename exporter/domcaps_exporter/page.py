@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import is_
 
 from domcaps_exporter import guest_panel, remedies
 from domcaps_exporter.cpu_panel import told_apart
@@ -11,14 +13,14 @@ from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.guest_panel import Panel, can_run
 from domcaps_exporter.markup import link, table, text
 from domcaps_exporter.matrix import matrix
-from domcaps_exporter.model import Outcome, Unmet
+from domcaps_exporter.model import Outcome, Report, Unmet
 from domcaps_exporter.notices import notes
 from domcaps_exporter.past import Change
 from domcaps_exporter.reasons import sentence
 from domcaps_exporter.service import catalogue
 from domcaps_exporter.style import POLICY, STYLE
 
-__all__ = ["POLICY", "render"]
+__all__ = ["POLICY", "Guests", "guests", "render"]
 
 _LATEST = 50
 """How many changes are shown."""
@@ -28,6 +30,25 @@ _MANY = 3
 """From so many kinds of guests on, they are folded: the overview leads to them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Guests:
+    """What the page says of these reports: nearly all of it, and the same as long as they are."""
+
+    reports: tuple[tuple[Report, ...], ...]
+    overview: str
+    panels: str
+
+
+def guests(outcomes: Sequence[Outcome], before: Guests | None = None) -> Guests:
+    """What the page says of the guests; it is `before` where the reports are the very same objects."""
+    reports = tuple(outcome.reports for outcome in outcomes)
+    if before is not None and len(reports) == len(before.reports) and all(map(is_, reports, before.reports)):
+        return before
+    panels = tuple(_panels(outcomes))
+    shown = (guest_panel.render(panel, unfolded=len(panels) < _MANY) for panel in panels)
+    return Guests(reports, _overview(panels), "".join((*shown, remedies.render(panels))))
+
+
 def render(
     outcomes: Sequence[Outcome],
     plugins: Iterable[Plugin],
@@ -35,19 +56,19 @@ def render(
     telemetry_path: str,
     changes: Sequence[Change] = (),
     host: str = "",
+    told: Guests | None = None,
 ) -> str:
     """The whole page; everything that came from elsewhere is escaped. `changes` are those since the exporter started.
 
-    `host`: its name, where it is known.
+    `host`: its name, where it is known. `told`: the outcomes' `guests`, where they are at hand.
     """
-    panels = tuple(_panels(outcomes))
+    told = guests(outcomes) if told is None else told
     parts = (
         _head(telemetry_path, host or "this host"),
         _alarm(outcomes),
-        _overview(panels),
+        told.overview,
         _changes(changes),
-        *(guest_panel.render(panel, unfolded=len(panels) < _MANY) for panel in panels),
-        remedies.render(panels),
+        told.panels,
         _drivers(outcomes, tuple(plugins)),
         f"</main>\n<footer><p>domcaps-exporter {text(version)}</p></footer>\n</body></html>\n",
     )

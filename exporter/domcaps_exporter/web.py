@@ -52,6 +52,8 @@ class _Site:
         self._service = service
         self._telemetry_path = telemetry_path
         self._targets = targets
+        self._told: page.Guests | None = None
+        """What the page last said of the guests."""
 
     def application(self, guard: Guard) -> web.Application:
         app = web.Application(middlewares=[_plainly, guard.middleware])
@@ -77,9 +79,10 @@ class _Site:
 
     async def page(self, request: web.Request) -> web.Response:
         outcomes = await self._service.scrape(_patience(request))
-        service = self._service
+        service, changes = self._service, self._service.chronicle.changes
+        self._told = page.guests(outcomes, self._told)
         text = page.render(
-            outcomes, service.plugins, service.version, self._telemetry_path, service.chronicle.changes, host=service.host
+            outcomes, service.plugins, service.version, self._telemetry_path, changes, host=service.host, told=self._told
         )
         return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": page.POLICY})
 

@@ -22,7 +22,7 @@ from domcaps_exporter.model import (
     Unmet,
     Verdict,
 )
-from domcaps_exporter.page import POLICY, render
+from domcaps_exporter.page import POLICY, guests, render
 from domcaps_exporter.past import Change
 from domcaps_exporter.style import STYLE
 
@@ -146,6 +146,17 @@ def test_the_host_is_named_where_its_name_is_known() -> None:
 
 def test_a_host_without_any_guest_is_no_empty_page() -> None:
     assert "No driver has found a kind of guest here." in told(page(Outcome("xen", failure=Failure("absent", "no /dev/xen"))))
+
+
+def test_what_is_said_of_the_same_reports_is_written_once() -> None:
+    first = (Outcome("qemu", (REPORT,)), Outcome("xen", failure=Failure("absent", "no /dev/xen")))
+    told = guests(first)
+    again = (replace(first[0], duration=1.5), first[1])
+    assert guests(again, told) is told
+    assert render(again, (), "1.0", "/metrics", told=told) == render(again, (), "1.0", "/metrics")
+    for other in (first[:1], (Outcome("qemu", (replace(REPORT, version="2"),)), first[1]), (first[0], Outcome("xen", (REPORT,)))):
+        assert guests(other, told) is not told
+        assert guests(other, told) == guests(other)
 
 
 def test_many_guests_are_folded_and_few_are_not() -> None:

@@ -140,6 +140,12 @@ async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     await asyncio.sleep(0.05)
 
 
+async def leafing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Open the page, and leave."""
+    writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+    await asyncio.sleep(0.05)
+
+
 async def half_a_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Say hello, hear the answer out, and say no more."""
     writer.write(hello())
@@ -172,7 +178,8 @@ async def malformed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 # ---- the program -----------------------------------------------------------------------------------------------------------
 
 BEHAVIOURS = {
-    one.__name__: one for one in (silent, half_a_head, trickling, idle, not_reading, hasty, malformed, half_a_handshake, dropping)
+    one.__name__: one
+    for one in (silent, half_a_head, trickling, idle, not_reading, hasty, leafing, malformed, half_a_handshake, dropping)
 }
 
 

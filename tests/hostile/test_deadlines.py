@@ -183,6 +183,7 @@ CROWDS: dict[str, tuple[int, Caller]] = {
     "idle": (500, crowd.idle),
     "not reading": (200, crowd.not_reading),
     "hasty": (20, crowd.hasty),
+    "leafing": (20, crowd.leafing),
     "malformed": (50, crowd.malformed),
 }
 
