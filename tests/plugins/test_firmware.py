@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +70,18 @@ def test_a_descriptor_for_another_guest_offers_nothing(arch: str, machine: str) 
 def test_firmware_is_whole_with_all_its_files_only() -> None:
     found = firmware(facts(UEFI, FILES[:1]))
     assert (found.offers("uefi"), found.whole("uefi")) == (True, False)
+
+
+def test_the_readmes_descriptor_watches_its_files() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (written,) = re.findall(r"`(/etc/qemu/firmware/[^`]+)` with\n\n```json\n(.*?)```", readme, re.DOTALL)
+    path, told = written[0], json.loads(written[1])
+    (one,) = read(written[1].encode())
+    here = {question("exists", file): b"file" for file in one.files}
+    there = firmware(facts({path: told}) | here)
+    assert there.whole("uefi") is there.whole("uefi", "secure-boot", "enrolled-keys") is True
+    for file in one.files:
+        assert firmware(facts({path: told}) | here | {question("exists", file): ABSENT}).whole("uefi") is False
 
 
 def test_a_folder_in_a_files_place_is_no_firmware_though_libvirt_lists_it() -> None:
