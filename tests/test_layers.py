@@ -66,7 +66,7 @@ def test_the_core_knows_no_plugin() -> None:
 
 
 def test_plugins_see_nothing_of_the_core_but_what_authors_are_promised() -> None:
-    modules = ("contents", "document", "inquiry", "libvirt", "model", "qmp", "rules", "view")
+    modules = ("contents", "document", "inquiry", "libvirt", "model", "patience", "qmp", "rules", "view")
     promised = {"domcaps_exporter", *(f"domcaps_exporter.{name}" for name in modules)}
     for name in PLUGINS:
         assert {other for other in imported(name) if other.startswith("domcaps_exporter")} <= promised, name

@@ -52,6 +52,9 @@ class Told:
             identity(question)
         return ask(questions)
 
+    def forget(self, questions: frozenset[Question]) -> None:
+        """There is nothing to forget."""
+
 
 class Stalled(Told):
     """A host that takes forever over every answer."""

@@ -101,6 +101,10 @@ class RealHost:
         self._keep_deadline()
         return self._store.remember(questions, identity, ask, self.ask, self._lately)
 
+    def forget(self, questions: frozenset[Question]) -> None:
+        """As `model.Host.forget`."""
+        self._store.forget(questions)
+
     def _lately(self, question: Question) -> Answer:
         """What it was answered in this probe, which asks the host much that its memory asks too."""
         told = self._told.get(question)

@@ -46,6 +46,11 @@ class Store:
         wanted = questions - known.keys()
         return known | self._learnt(wanted, identity, ask, host, lately or host) if wanted else known
 
+    def forget(self, questions: frozenset[Question]) -> None:
+        """As `Host.forget`."""
+        grounds = {self._kept[one][1] for one in questions & self._kept.keys()}
+        self._kept = {one: known for one, known in self._kept.items() if known[1] not in grounds}
+
     def _standing(self, questions: frozenset[Question], once: Callable[[Question], Answer]) -> dict[Question, Answer]:
         kept, known = self._kept, {}
         stands: dict[_Ground, bool] = {}

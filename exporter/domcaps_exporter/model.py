@@ -123,6 +123,10 @@ class Host(Protocol):
         """
         ...
 
+    def forget(self, questions: frozenset[Question]) -> None:
+        """Remember none of these any longer, nor what was learnt together with them and depends on the same."""
+        ...
+
 
 # ---- the document: what libvirt's <domainCapabilities> can say ---------------------------------------------------------------
 

@@ -70,3 +70,6 @@ class Told:
         ask: Callable[[frozenset[Question]], Facts],
     ) -> Facts:
         return self._host.remember(questions, identity, ask)
+
+    def forget(self, questions: frozenset[Question]) -> None:
+        self._host.forget(questions)

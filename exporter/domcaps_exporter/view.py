@@ -59,6 +59,7 @@ class Parsed:
     def __init__(self) -> None:
         self._forms: dict[tuple[Question, Hashable], tuple[bytes, Any]] = {}
         self._joint: dict[tuple[Hashable, ...], tuple[tuple[bytes, ...], Any]] = {}
+        self._senseless: dict[Question, bytes] = {}
         self.memos: dict[Hashable, list[Memo]] = {}
 
     def form(self, question: Question, answer: bytes, parse: Callable[[bytes], T]) -> T:
@@ -69,7 +70,7 @@ class Parsed:
         """
         known = self._forms.get((question, parse))
         if known is None or known[0] != answer:
-            known = answer, _read(lambda: parse(answer), question)
+            known = answer, self._read(lambda: parse(answer), question, {question: answer})
             self._forms[question, parse] = known
         form: T = known[1]
         return form
@@ -79,19 +80,25 @@ class Parsed:
         key, told = (*answers, parse), tuple(answers.values())
         known = self._joint.get(key)
         if known is None or known[0] != told:
-            known = told, _read(lambda: parse(answers), name)
+            known = told, self._read(lambda: parse(answers), name, answers)
             self._joint[key] = known
         form: T = known[1]
         return form
 
+    def senseless(self, facts: Facts) -> frozenset[Question]:
+        """The questions whose answers among these could not be parsed, whatever was made of that."""
+        self._senseless = {one: answer for one, answer in self._senseless.items() if facts.get(one) == answer}
+        return frozenset(self._senseless)
 
-def _read(parse: Callable[[], T], name: object) -> T:
-    try:
-        return parse()
-    except UnreadableAnswer as error:
-        raise _unreadable(name, str(error)) from error
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
-        raise _unreadable(name, f"{type(error).__name__}: {error}") from error
+    def _read(self, parse: Callable[[], T], name: object, answers: Mapping[Question, bytes]) -> T:
+        try:
+            return parse()
+        except UnreadableAnswer as error:
+            self._senseless |= answers
+            raise _unreadable(name, str(error)) from error
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
+            self._senseless |= answers
+            raise _unreadable(name, f"{type(error).__name__}: {error}") from error
 
 
 def _unreadable(name: object, why: str) -> UnreadableAnswer:

@@ -6,6 +6,9 @@ what it said is remembered while the program stands still. The kernel is asked a
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from domcaps_bhyve.describe import SYSTEM, emulator, reports, sysctl_failure, system
 from domcaps_bhyve.settings import Wanted
 from domcaps_exporter import (
@@ -26,9 +29,9 @@ from domcaps_exporter.view import View
 class Bhyve:
     """The driver: what is wanted, and what is remembered from one probe to the next."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, clock: Callable[[], float] = time.monotonic) -> None:
         self.wanted = wanted
-        self._inquiry = Inquiry(lambda view: reports(view, wanted))
+        self._inquiry = Inquiry(lambda view: reports(view, wanted), clock)
 
     def probe(self, host: Host) -> Facts:
         """Ask. An unchanged host is asked its last questions again, and answers with the same facts.
@@ -37,7 +40,7 @@ class Bhyve:
             HypervisorAbsent: there is no bhyve here, or this is no FreeBSD.
             ProbeRefused: neither the kernel nor bhyve could be asked.
         """
-        return self._inquiry.probe(Probe(host).ask, self._judge)
+        return self._inquiry.probe(Probe(host).ask, self._judge, host.forget)
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
         """Understand."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from domcaps_exporter import ABSENT, Refusal, Truth, question
+from domcaps_exporter import ABSENT, Refusal, Truth, UnreadableAnswer, question
 from domcaps_exporter.qmp import listing, reply, text
 from domcaps_exporter.rules import Need
 from domcaps_exporter.view import View, all_known, any_known, presence_of
@@ -225,16 +225,20 @@ virtiofsd = vhost_user_program("virtiofsd", "fs", "/usr/libexec/virtiofsd", "/us
 SWTPM = tuple(program(name) for name in ("swtpm", "swtpm_setup", "swtpm_ioctl"))
 
 
-def _capabilities(line: bytes) -> frozenset[str] | None:
-    """What swtpm_setup says it can do; None where it makes no sense, which is no reason to fail QEMU's driver."""
-    try:
-        return frozenset(map(text, listing(json.loads(line)["features"])))
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
+def _features(line: bytes) -> frozenset[str]:
+    return frozenset(map(text, listing(json.loads(line)["features"])))
 
 
 SWTPM_FEATURES = question("within", "3", "swtpm_setup", "--print-capabilities")
 """It takes some 20 ms; three seconds are a hundred times that, and leave the rest of a scrape its time."""
+
+
+def _capabilities(view: View) -> frozenset[str] | Refusal | None:
+    """What swtpm_setup says it can do. That it makes no sense is no reason to fail QEMU's driver."""
+    try:
+        return view.form(SWTPM_FEATURES, _features)
+    except UnreadableAnswer:
+        return Refusal("error", "its answer makes no sense")
 
 
 def swtpm_version(feature: str) -> Rule:
@@ -244,8 +248,8 @@ def swtpm_version(feature: str) -> Rule:
         there = world.in_path("swtpm_setup")
         if there is not True:
             return there  # what is not there need not be tried at every scrape
-        form = world.view.form(SWTPM_FEATURES, _capabilities)
-        return (False if form.why == "absent" else None) if isinstance(form, Refusal) else None if form is None else feature in form
+        form = _capabilities(world.view)
+        return feature in form if isinstance(form, frozenset) else presence_of(form)
 
     return Need(f"swtpm:{feature}", met)
 
@@ -254,11 +258,11 @@ def unknown_versions(view: View) -> tuple[str, ...]:
     """Why nobody knows which TPM versions swtpm makes, if it was asked and did not say."""
     if SWTPM_FEATURES not in view.facts or view.there(question("which", "swtpm_setup")) is not True:
         return ()
-    form = view.form(SWTPM_FEATURES, _capabilities)
-    if isinstance(form, frozenset) or form == ABSENT:
+    form = _capabilities(view)
+    if not isinstance(form, Refusal) or form == ABSENT:
         return ()
-    why = "its answer makes no sense" if form is None else form.text or form.why
-    return (f"which versions of TPM swtpm makes is unknown: {' '.join(SWTPM_FEATURES.args[1:])}: {why}",)
+    program = " ".join(SWTPM_FEATURES.args[1:])
+    return (f"which versions of TPM swtpm makes is unknown: {program}: {form.text or form.why}",)
 
 
 # ---- firmware ----------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import socket
 import sysconfig
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import lru_cache
 
@@ -30,10 +30,10 @@ from domcaps_exporter import (
 )
 from domcaps_exporter.inquiry import Inquiry
 from domcaps_exporter.model import Child
+from domcaps_exporter.patience import Hangs
 from domcaps_exporter.qmp import Monitor, exchange_first
 from domcaps_exporter.view import View
 from domcaps_qemu.describe import reports
-from domcaps_qemu.hangs import Hangs
 from domcaps_qemu.needs import MODULES as INSTALLED_MODULES
 from domcaps_qemu.processor import MAP_FOLDER
 from domcaps_qemu.replies import accelerators, kvm
@@ -93,11 +93,11 @@ _LONGEST = 4.0
 class Qemu:
     """The driver: what is wanted, and what is remembered from one probe to the next."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, clock: Callable[[], float] = time.monotonic) -> None:
         self.wanted = wanted
         self._executables: dict[str, str] = {}
-        self._hangs = Hangs()
-        self._inquiry = Inquiry(lambda view: reports(view, wanted))
+        self._hangs = Hangs(clock)
+        self._inquiry = Inquiry(lambda view: reports(view, wanted), clock)
 
     def probe(self, host: Host) -> Facts:
         """Ask. An unchanged host is asked its last questions again, and launches nothing.
@@ -107,7 +107,7 @@ class Qemu:
             ProbeError: no emulator could be asked.
         """
         with Probe(host, self._executables, self._hangs) as probe:
-            return self._inquiry.probe(probe.ask, probe.judge)
+            return self._inquiry.probe(probe.ask, probe.judge, host.forget)
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
         """Understand."""

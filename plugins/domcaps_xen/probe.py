@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeError, ProbeRefused, Question, Refusal, Report, question
 from domcaps_exporter.inquiry import Inquiry
@@ -38,10 +39,10 @@ _LONGEST = 4.0
 class Xen:
     """The driver: what is wanted, and what is remembered from one probe to the next."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, clock: Callable[[], float] = time.monotonic) -> None:
         self.wanted = wanted
         self._executables: dict[str, str] = {}
-        self._inquiry = Inquiry(lambda view: reports(view, wanted))
+        self._inquiry = Inquiry(lambda view: reports(view, wanted), clock)
 
     def probe(self, host: Host) -> Facts:
         """Ask. An unchanged host is asked its last questions again, and starts nothing.
@@ -50,7 +51,7 @@ class Xen:
             HypervisorAbsent: this is no Xen, or a domain that Xen does not let control it.
             ProbeRefused: nobody may see whether it is.
         """
-        return self._inquiry.probe(Probe(host, self._executables).ask, _insist_on_control)
+        return self._inquiry.probe(Probe(host, self._executables).ask, _insist_on_control, host.forget)
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
         """Understand."""

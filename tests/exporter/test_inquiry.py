@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from domcaps_exporter import Answer, Facts, HypervisorAbsent, Identity, Question, Report, UnreadableAnswer, Verdict, question
 from domcaps_exporter.inquiry import Inquiry
+from domcaps_exporter.memory import Store
+from domcaps_exporter.patience import FIRST
 from domcaps_exporter.view import View
 
 PROGRAM, MACHINES = question("which", "acmevm"), question("run", "acmevm", "machines")
@@ -91,3 +93,44 @@ def test_facts_of_another_host_are_understood_by_themselves() -> None:
     inquiry.probe(Answering(), content)
     (report,) = inquiry.describe({PROGRAM: b"/usr/bin/acmevm", MACHINES: b"other"})
     assert report.identity.machine == "other"
+
+
+class Remembering(Answering):
+    """One whose program is asked only where it is not remembered what it said, with a clock that is set by hand."""
+
+    def __init__(self, machines: bytes) -> None:
+        super().__init__(machines)
+        self.now, self.store = 0.0, Store()
+
+    def __call__(self, wanted: frozenset[Question]) -> Facts:
+        dear = frozenset(wanted & {MACHINES})
+        cheap = {one: self.answers[one] for one in wanted - dear}
+        return {**cheap, **self.store.remember(dear, lambda _: (PROGRAM,), super().__call__, self.answers.__getitem__)}
+
+    def probed(self, inquiry: Inquiry, seconds: float) -> int:
+        """How often the program is asked in a probe so much later."""
+        self.now += seconds
+        self.asked.clear()
+        inquiry.probe(self, content, self.store.forget)
+        return self.asked.count(MACHINES)
+
+
+def sensible(view: View) -> Iterator[Report]:
+    """The same, by a parser that knows what it read."""
+    machines = view.form(MACHINES, lambda data: [str(int(word)) for word in data.split()])
+    for machine in machines if isinstance(machines, list) else ():
+        yield Report(Identity("acmevm", "x86_64", machine, "acme"), Verdict("guest", "", "", True))
+
+
+@pytest.mark.parametrize("rules", [understand, sensible], ids=["of no question", "of a question"])
+def test_nonsense_that_is_remembered_is_asked_again_after_a_while_and_sense_is_kept(
+    rules: Callable[[View], Iterator[Report]],
+) -> None:
+    host = Remembering(b"gibberish")
+    inquiry = Inquiry(rules, lambda: host.now)
+    assert [host.probed(inquiry, 15) for _ in range(4)] == [1, 0, 0, 0]
+    assert [host.probed(inquiry, 15) for _ in range(9)] == [1, 0, 0, 0, 0, 0, 0, 0, 1]
+    host.answers[MACHINES] = b"1 2"
+    assert host.probed(inquiry, 4 * FIRST) == 1
+    assert [report.identity.machine for report in inquiry.describe(inquiry.probe(host, content, host.store.forget))] == ["1", "2"]
+    assert host.probed(inquiry, 24 * 3600) == 0

@@ -169,3 +169,21 @@ def test_no_recalled_answer_is_older_than_the_last_change(steps: list[Question |
             world.files[step] = f"changed {changes}".encode()
         else:
             assert world.recall(*step, ask=ask) == dict.fromkeys(step, str(changes).encode())
+
+
+def test_what_is_forgotten_is_asked_again_with_all_that_was_learnt_with_it_from_the_same() -> None:
+    world = World()
+    world.recall(TYPES, MACHINES)
+    world.store.forget(frozenset({TYPES}))
+    world.recall(TYPES, MACHINES)
+    assert world.launches == [{TYPES, MACHINES}] * 2
+
+
+def test_what_was_learnt_from_something_else_is_kept_and_so_is_all_where_nothing_is_known_of_it() -> None:
+    world = World()
+    world.recall(TYPES)
+    world.named = (BINARY, MODULES)
+    world.recall(MACHINES)
+    world.store.forget(frozenset({MACHINES, question("qmp", "never asked")}))
+    world.recall(TYPES, MACHINES)
+    assert world.launches == [{TYPES}, {MACHINES}, {MACHINES}]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from domcaps_exporter import ABSENT, Answer, Question, question
+from domcaps_exporter import ABSENT, Answer, Question, UnreadableAnswer, question
 from domcaps_exporter.view import Aspect, Parsed, View
 
 ONE, TWO = question("read", "/one"), question("read", "/two")
@@ -72,3 +72,17 @@ def test_the_whole_rests_on_what_its_parts_rest_on_made_or_kept() -> None:
     assert whole({ONE: b"2"}, "round") == ("<round 2>", {ONE})
     assert whole({ONE: b"2"}, "flat") == ("<flat 2>", {ONE})
     assert whole({}, "flat") == ("<flat None>", {ONE})
+
+
+def test_answers_that_could_not_be_parsed_are_known_as_long_as_they_stand() -> None:
+    parsed = Parsed()
+    facts = {ONE: b"1", TWO: b"two"}
+    view = View(facts, parsed)
+    assert view.form(ONE, int) == 1
+    with pytest.raises(UnreadableAnswer):
+        view.form(TWO, int)
+    assert parsed.senseless(facts) == {TWO}
+    assert parsed.senseless({**facts, TWO: b"2"}) == frozenset()
+    with pytest.raises(UnreadableAnswer):
+        view.joint([ONE, TWO], lambda answers: [int(answer) for answer in answers.values()], "both")
+    assert parsed.senseless(facts) == {ONE, TWO}

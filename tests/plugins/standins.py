@@ -35,6 +35,12 @@ def emulator(folder: Path, behaviour: str) -> str:
     return _script(folder, f'REAL={shutil.which("qemu-system-x86_64")} exec {sys.executable} -I -S {_PROGRAM} {behaviour} "$@"')
 
 
+def moody(folder: Path, behaviour: str, mood: Path) -> str:
+    """One that behaves like this while `mood` is there, and is the real QEMU otherwise: the same file all the time."""
+    misbehaving = f'exec {sys.executable} -I -S {_PROGRAM} {behaviour} "$@"'
+    return _script(folder, f'[ ! -e {mood} ] || {misbehaving}\nexec {shutil.which("qemu-system-x86_64")} "$@"')
+
+
 def wrapper(folder: Path, real: str, note: str = "", more: str = "") -> str:
     """A shell script that becomes the real QEMU, as on Debian's for i386; another note makes another file. `more`: arguments."""
     return _script(folder, f'# {note}\nexec {real} "$@" {more}')

@@ -13,7 +13,8 @@ from tests.plugins.freebsd import FIRMWARE, KERNEL, VMM, FreeBsd
 
 from domcaps_bhyve.probe import Bhyve
 from domcaps_bhyve.settings import Wanted
-from domcaps_exporter import HypervisorAbsent, ProbeRefused, Report, Truth, document
+from domcaps_exporter import HypervisorAbsent, ProbeRefused, Report, Truth, UnreadableAnswer, document
+from domcaps_exporter.patience import FIRST
 from domcaps_exporter.truths import elements, loaders, unmet, values
 
 AMD64 = ("10.4", "12.1", "12.2", "13.0", "13.2", "14.0", "15.0")
@@ -342,6 +343,24 @@ def test_a_bhyve_that_talks_nonsense_is_unreadable(freebsd: Make, command: str) 
     with pytest.raises(Exception, match=r"said .*/bhyve -[slh]") as caught:
         told(host)
     assert getattr(caught.value, "reason", "") == "unreadable"
+
+
+def test_a_bhyve_that_was_killed_once_is_asked_again_later(freebsd: Make, tmp_path: Path) -> None:
+    host, mood, now = freebsd(), tmp_path / "mood", 0.0
+    mood.touch()
+    plain = (host.path / "bhyve").read_text().splitlines()[1]
+    host.install("bhyve", f"sh -c '[ ! -e {mood} ] || kill -9 $$; {plain}' sh \"$@\"")
+    bhyve = Bhyve(Wanted(), lambda: now)
+    for _ in range(2):
+        with pytest.raises(UnreadableAnswer, match="exit status -9"):
+            bhyve.describe(bhyve.probe(host()))
+    mood.unlink()
+    now, asked = FIRST, host()
+    assert bhyve.describe(bhyve.probe(asked))[0].guest.supported is True
+    assert asked.started("bhyve") == 3
+    again = host()
+    bhyve.probe(again)
+    assert again.started("bhyve") == 0
 
 
 def test_nonsense_can_be_recorded(freebsd: Make, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from domcaps_exporter import (
 from domcaps_exporter.contract import words_of
 from domcaps_exporter.errors import ProbeError
 from domcaps_exporter.model import ABSENT, Refusal
+from domcaps_exporter.patience import FIRST
 from domcaps_exporter.rootfs import Paths
 from domcaps_qemu.probe import KVM_OPENS, KVM_WORKS, TAINTED, Qemu
 from domcaps_qemu.processor import MAP_FOLDER
@@ -38,9 +40,9 @@ SHORT = 2.0
 """Seconds that a probe of an emulator which never answers may take."""
 
 
-def driver(*emulators: str) -> Qemu:
+def driver(*emulators: str, clock: Callable[[], float] = time.monotonic) -> Qemu:
     """Its guests are run by root, who may use /dev/kvm on any machine that has one."""
-    return Qemu(Wanted(emulators=emulators, profile=(9, 0), guest_user="root"))
+    return Qemu(Wanted(emulators=emulators, profile=(9, 0), guest_user="root"), clock)
 
 
 def reported(qemu: Qemu, hosts: Hosts, seconds: float = 30) -> list[Report]:
@@ -167,6 +169,81 @@ def test_an_emulator_is_asked_again_once_it_is_repaired(tmp_path: Path) -> None:
         qemu.probe(hosts())
     standins.wrapper(tmp_path, real)
     assert reported(qemu, hosts)[0].document is not None
+
+
+# ---- nonsense that passes ----------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """One that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_emulator_that_made_no_sense_once_is_asked_again_later_though_its_file_is_the_same(tmp_path: Path) -> None:
+    mood, hosts, clock = tmp_path / "mood", Hosts(), Clock()
+    real = standins.real_qemu()
+    mood.touch()
+    path = standins.moody(tmp_path / "moody", "senseless", mood)
+    qemu = driver(path, real, clock=clock)
+    assert {one.document is not None for one in reported(qemu, hosts) if one.identity.emulator == path} == {False}
+    mood.unlink()
+    assert path not in probed(qemu, hosts).launched
+    clock.now = FIRST
+    whole = [one for one in reported(qemu, hosts) if one.identity.emulator == path]
+    clock.now += FIRST  # what it was asked in a second process is doubted when that is looked at
+    whole = [one for one in reported(qemu, hosts) if one.identity.emulator == path]
+    assert whole
+    assert all(one.document is not None for one in whole)
+    clock.now += 24 * 3600
+    assert not probed(qemu, hosts).launched
+
+
+def test_an_emulator_that_never_makes_sense_is_started_less_and_less(tmp_path: Path) -> None:
+    hosts, clock = Hosts(), Clock()
+    qemu = driver(standins.emulator(tmp_path, "senseless"), clock=clock)
+    started = []
+    for minute in range(16):
+        clock.now = 60.0 * minute
+        started += [minute] if probed(qemu, hosts).launched else []
+    assert started == [0, 1, 3, 7, 15]
+
+
+@pytest.mark.parametrize("says", ["", '{"features": ["tpm-2', "{}"], ids=["nothing", "half", "something else"])
+def test_a_program_beside_qemu_that_made_no_sense_once_is_asked_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    mood, hosts, clock = tmp_path / "mood", Hosts(), Clock()
+    mood.write_text(says)
+    swtpm_setup(tmp_path, "")
+    (tmp_path / "swtpm_setup").write_text(f"#!/bin/sh\necho asked >>{tmp_path}/asked\ncat {mood}\n")
+    qemu = driver(standins.real_qemu(), clock=clock)
+    for _ in range(2):
+        assert supported(reported(qemu, hosts), "tpm", "backendVersion", "2.0") == {None}
+    mood.write_text('{"features": ["tpm-2.0"]}')
+    clock.now = FIRST
+    for _ in range(2):
+        assert supported(reported(qemu, hosts), "tpm", "backendVersion", "2.0") == {True}
+    assert (tmp_path / "asked").read_text().split() == ["asked"] * 2
+
+
+def test_a_cpu_map_that_was_half_written_is_read_again_later(tree: Tree, needs: Callable[[str, object, str], None]) -> None:
+    needs("libvirt's CPU map", Path(MAP_FOLDER, "index.xml").exists(), "one of its files is cut")
+    copy, clock = tree.root / MAP_FOLDER.lstrip("/"), Clock()
+    shutil.copytree(MAP_FOLDER, copy)
+    file = copy / "x86_features.xml"
+    whole = file.read_text()
+    file.write_text(whole[: len(whole) // 2])
+    qemu = driver(standins.real_qemu(), clock=clock)
+    assert supported(reported(qemu, tree.hosts), "cpu", "mode", "host-model") == set()
+    with file.open("a") as rest:  # the folder knows nothing of it
+        rest.write(whole[len(whole) // 2 :])
+    clock.now = FIRST
+    assert supported(reported(qemu, tree.hosts), "cpu", "mode", "host-model") != set()
 
 
 # ---- the real one ------------------------------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from tests.plugins import standins
 from tests.plugins.recorded_xen import DATA
 from tests.plugins.standins import SCRAPE, Hosts
 
-from domcaps_exporter import HypervisorAbsent, ProbeRefused, Report, Settings, question
+from domcaps_exporter import HypervisorAbsent, ProbeRefused, Report, Settings, UnreadableAnswer, question
 from domcaps_exporter.model import DENIED
+from domcaps_exporter.patience import FIRST
 from domcaps_exporter.rootfs import Paths
 from domcaps_xen import domcaps_drivers
 from domcaps_xen.probe import Xen
@@ -141,6 +142,22 @@ def test_an_xl_that_fails_leaves_what_everybody_may_read(dom0: Dom0) -> None:
     report = reported(Xen(Wanted()), dom0)["xenpvh"]
     assert (report.guest.supported, report.version) == (True, "4.20.0")
     assert any("cannot init xl context" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("says", ["", "host : dom0\nxen_ma"], ids=["nothing", "half"])
+def test_an_xl_that_made_no_sense_once_is_asked_again_later(dom0: Dom0, says: str) -> None:
+    dom0.write("mood", says)
+    dom0.xl(f"cat {dom0.folder}/mood")
+    now = 0.0
+    xen = Xen(Wanted(), lambda: now)
+    for _ in range(2):
+        with pytest.raises(UnreadableAnswer, match="xl info: KeyError"):
+            reported(xen, dom0)
+    shutil.copy(HVM / "xl-info.out", dom0.folder / "mood")
+    now = FIRST
+    for _ in range(2):
+        assert reported(xen, dom0)["xenpvh"].guest.supported is True
+    assert dom0.asked == 2
 
 
 def test_a_host_without_xen_is_none(dom0: Dom0) -> None:
