@@ -11,7 +11,7 @@ from dataclasses import replace
 from domcaps_bhyve.needs import virtualization, vmm_ko
 from domcaps_bhyve.settings import Wanted
 from domcaps_bhyve.table import AFTER_CPU, BEYOND, CPU_MODES, OS
-from domcaps_bhyve.world import KNOBS, World
+from domcaps_bhyve.world import KLDSTAT, KNOBS, PCICONF, World
 from domcaps_exporter import Cpu, CpuMode, Document, Identity, Refusal, Report, Verdict, question
 from domcaps_exporter.rules import Evaluated, Version, element, enum, evaluate, value
 from domcaps_exporter.view import View
@@ -65,7 +65,7 @@ def _report(world: World, notes: tuple[str, ...]) -> Report:
         # bhyve tells no version; it is built with the system, whose release the kernel knows best
         version=(world.knobs or {}).get("kern.osrelease", ""),
         path=world.view.text(question("resolve", world.emulator)) or world.emulator,
-        notes=notes,
+        notes=(*notes, *_unheard(world)),
     )
 
 
@@ -97,6 +97,12 @@ def _failures(world: World) -> tuple[str, ...]:
     asked = (world.said(*arguments) for arguments in (("-s", "help"), ("-l", "help"), ("-h",)))
     answers = (world.view.answer(one) for one in asked)
     return tuple(dict.fromkeys(f"{world.emulator}: {answer.text}" for answer in answers if isinstance(answer, Refusal)))
+
+
+def _unheard(world: World) -> tuple[str, ...]:
+    """Why the programs beside bhyve did not say what they were asked."""
+    answers = ((one, world.view.facts.get(one)) for one in (KLDSTAT, PCICONF))
+    return tuple(f"{' '.join(one.args[1:])}: {answer.text or answer.why}" for one, answer in answers if isinstance(answer, Refusal))
 
 
 def sysctl_failure(view: View) -> str | None:

@@ -6,6 +6,7 @@ what it said is remembered while the program stands still. The kernel is asked a
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -23,6 +24,7 @@ from domcaps_exporter import (
     question,
 )
 from domcaps_exporter.inquiry import Inquiry
+from domcaps_exporter.patience import Hangs
 from domcaps_exporter.view import View
 
 
@@ -31,6 +33,7 @@ class Bhyve:
 
     def __init__(self, wanted: Wanted, clock: Callable[[], float] = time.monotonic) -> None:
         self.wanted = wanted
+        self._hangs = Hangs(clock)
         self._inquiry = Inquiry(lambda view: reports(view, wanted), clock)
 
     def probe(self, host: Host) -> Facts:
@@ -40,7 +43,7 @@ class Bhyve:
             HypervisorAbsent: there is no bhyve here, or this is no FreeBSD.
             ProbeRefused: neither the kernel nor bhyve could be asked.
         """
-        return self._inquiry.probe(Probe(host).ask, self._judge, host.forget)
+        return self._inquiry.probe(Probe(host, self._hangs).ask, self._judge, host.forget)
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
         """Understand."""
@@ -65,8 +68,8 @@ class Bhyve:
 class Probe:
     """One probe of a host. A question that is asked twice in it is answered the same."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, host: Host, hangs: Hangs) -> None:
+        self._host, self._hangs = host, hangs
         self._answers: dict[Question, Answer] = {}
 
     def ask(self, wanted: frozenset[Question]) -> Facts:
@@ -77,8 +80,13 @@ class Probe:
 
     def _once(self, asked: Question) -> Answer:
         if asked not in self._answers:
-            self._answers[asked] = self._host.ask(asked)
+            self._answers[asked] = self._heed(asked) if asked.kind == "within" else self._host.ask(asked)
         return self._answers[asked]
+
+    def _heed(self, asked: Question) -> Answer:
+        found = self._once(question("which", asked.args[1]))
+        files = (question("program", os.fsdecode(found)),) if isinstance(found, bytes) else ()
+        return self._hangs.ask(asked, self._host, files)
 
     def _look(self, wanted: frozenset[Question]) -> Facts:
         return {one: self._host.ask(one) for one in wanted}

@@ -17,7 +17,13 @@ KNOBS = question(
     *("hw.vmm.vmx.initialized", "hw.vmm.vmx.cap.unrestricted_guest", "hw.vmm.svm.features"),
     *("hw.vmm.iommu.enable", "hw.vmm.iommu.initialized", "hw.vmm.ppt.devices"),
 )
-"""One process for all; `-i` passes over what this kernel has not (sbin/sysctl/sysctl.c). All of hw.vmm comes with vmm.ko."""
+"""One process for all; `-i` passes over what this kernel has not (sbin/sysctl/sysctl.c). All of hw.vmm comes with vmm.ko.
+
+Whether this is FreeBSD at all hangs on it, so it may take what a probe may; the others have their values only to lose.
+"""
+
+KLDSTAT = question("within", "3", "kldstat")
+PCICONF = question("within", "3", "pciconf", "-l")
 
 _LIBVIRT_NAME = {"amd64": "x86_64"}
 _UBOOT = {
@@ -100,7 +106,7 @@ class World:
     def vmm(self) -> Truth:
         """Is vmm.ko loaded, or vmm compiled into the kernel? Then hw.vmm is there."""
         there = None if self.knobs is None else any(name.startswith("hw.vmm.") for name in self.knobs)
-        loaded = self.view.form(question("run", "kldstat"), modules)
+        loaded = self.view.form(KLDSTAT, modules)
         return any_known([there, "vmm.ko" in loaded if isinstance(loaded, frozenset) else None])
 
     def virtualization(self) -> Truth:
@@ -136,7 +142,7 @@ class World:
             return False
         count = self.knob("hw.vmm.ppt.devices")
         if count is None:
-            told = self.view.form(question("run", "pciconf", "-l"), passed_through)
+            told = self.view.form(PCICONF, passed_through)
             count = told if isinstance(told, int) else None
         return None if count is None else count > 0
 

@@ -109,5 +109,7 @@ def _resolved(world: World) -> str:
 def _notes(world: World) -> tuple[str, ...]:
     """Why questions were left unanswered, each reason once."""
     unasked = () if world.hypervisor.abilities is not None else ("only `xl info`, as root, tells whether Xen has an IOMMU",)
-    answers = (answer for one, answer in world.view.facts.items() if one.kind in (KIND, "run"))
-    return (*unasked, *dict.fromkeys(answer.text for answer in answers if isinstance(answer, Refusal)))
+    refusals = [(one, answer) for one, answer in world.view.facts.items() if isinstance(answer, Refusal)]
+    model = (answer.text for one, answer in refusals if one.kind == KIND)
+    programs = (f"{' '.join(one.args[1:])}: {answer.text or answer.why}" for one, answer in refusals if one.kind == "within")
+    return (*unasked, *dict.fromkeys((*model, *programs)))

@@ -20,6 +20,9 @@ T = TypeVar("T")
 KIND = "device-model"
 """The kind of question that asks a device model a QMP command: its path, and the command."""
 
+HELP_SECONDS = "3"
+"""What the list of displays may take; a device model that hangs over it has told all else already."""
+
 MACHINES = "query-machines"
 DEVICES = command("qom-list-types", abstract=False, implements="device")
 SPICE = "query-spice"
@@ -60,7 +63,7 @@ def device_model(view: View, found: Found) -> DeviceModel:
         devices=_told(view, question(KIND, path, DEVICES), _names),
         vnc=_told(view, question(KIND, path, VNC), _answered),
         spice=_told(view, question(KIND, path, SPICE), _answered),
-        displays=_told(view, question("run", path, "-display", "help"), _displays),
+        displays=_told(view, question("within", HELP_SECONDS, path, "-display", "help"), _displays),
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeError, ProbeRefused, Question, Refusal, Report, question
 from domcaps_exporter.inquiry import Inquiry
+from domcaps_exporter.patience import Hangs
 from domcaps_exporter.qmp import Monitor, exchange
 from domcaps_exporter.view import View
 from domcaps_xen.describe import reports
@@ -30,7 +31,7 @@ BOOT = (
 MODULES = ("/usr/lib/qemu", "/usr/lib64/qemu", "/usr/lib/x86_64-linux-gnu/qemu", "/usr/lib/aarch64-linux-gnu/qemu")
 """Where distributions put QEMU's loadable modules: displays and devices may be among them."""
 
-_REMEMBERED = (KIND, "run")
+_REMEMBERED = (KIND, "within")
 
 _LONGEST = 4.0
 """Seconds that a device model may keep the rest waiting: scrapes wait 10 by default, however long a probe may take."""
@@ -42,6 +43,7 @@ class Xen:
     def __init__(self, wanted: Wanted, clock: Callable[[], float] = time.monotonic) -> None:
         self.wanted = wanted
         self._executables: dict[str, str] = {}
+        self._hangs = Hangs(clock)
         self._inquiry = Inquiry(lambda view: reports(view, wanted), clock)
 
     def probe(self, host: Host) -> Facts:
@@ -51,7 +53,7 @@ class Xen:
             HypervisorAbsent: this is no Xen, or a domain that Xen does not let control it.
             ProbeRefused: nobody may see whether it is.
         """
-        return self._inquiry.probe(Probe(host, self._executables).ask, _insist_on_control, host.forget)
+        return self._inquiry.probe(Probe(host, self._executables, self._hangs).ask, _insist_on_control, host.forget)
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:
         """Understand."""
@@ -71,8 +73,8 @@ def _insist_on_control(view: View, _: tuple[Report, ...]) -> None:
 class Probe:
     """One probe of a host."""
 
-    def __init__(self, host: Host, executables: dict[str, str]) -> None:
-        self._host, self._executables = host, executables
+    def __init__(self, host: Host, executables: dict[str, str], hangs: Hangs) -> None:
+        self._host, self._executables, self._hangs = host, executables, hangs
 
     def ask(self, wanted: frozenset[Question]) -> Facts:
         """The answers to all these; files are asked each time."""
@@ -82,9 +84,9 @@ class Probe:
 
     def _identity(self, asked: Question) -> tuple[Question, ...]:
         """What an answer depends on: the file that really runs and QEMU's modules; of xl's, this boot as well."""
-        program = asked.args[0]
+        program = _program(asked)
         files = dict.fromkeys((program, self._executables.get(program, program), *MODULES))
-        return (*(question("program", path) for path in files), *(BOOT if asked.args[1:] == ("info",) else ()))
+        return (*(question("program", path) for path in files), *(BOOT if asked.args[-1] == "info" else ()))
 
     def _learn(self, wanted: frozenset[Question]) -> Facts:
         """Device models first: one that does not answer its monitor is not run once more."""
@@ -95,7 +97,10 @@ class Probe:
         for path, questions in models.items():
             answers |= self._converse(path, questions)
         failures = {one.args[0]: answer for one, answer in answers.items() if isinstance(answer, Refusal)}
-        return {one: answers.get(one) or failures.get(one.args[0]) or self._host.ask(one) for one in wanted}
+        return {one: answers.get(one) or failures.get(_program(one)) or self._heed(one) for one in wanted}
+
+    def _heed(self, asked: Question) -> Answer:
+        return self._hangs.ask(asked, self._host, self._identity(asked))
 
     def _converse(self, path: str, questions: list[Question]) -> dict[Question, Answer]:
         """Ask a device model everything at once. One that fails has an error for every answer: the hypervisor's are still good."""
@@ -125,6 +130,10 @@ class Probe:
         """Until when to listen: half of the time that is left, and not long. A hanging one must not cost what Xen itself says."""
         now = time.monotonic()
         return now + min((self._host.deadline - now) / 2, _LONGEST)
+
+
+def _program(asked: Question) -> str:
+    return asked.args[0] if asked.kind == KIND else asked.args[1]
 
 
 def argv(path: str, monitor: int) -> tuple[str, ...]:

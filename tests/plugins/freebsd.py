@@ -30,11 +30,15 @@ VMM = {
 """What an Intel host of FreeBSD 13 tells besides, with vmm.ko."""
 
 
+STARTING = ("run", "said", "within")
+"""The kinds of question that start a program."""
+
+
 class Watched(RealHost):
     """A host that keeps what it was asked."""
 
-    def __init__(self, paths: Paths, store: Store) -> None:
-        super().__init__(time.monotonic() + 30, paths, store)
+    def __init__(self, paths: Paths, store: Store, seconds: float) -> None:
+        super().__init__(time.monotonic() + seconds, paths, store)
         self.asked: list[Question] = []
 
     def ask(self, question: Question) -> Answer:
@@ -43,7 +47,7 @@ class Watched(RealHost):
 
     def started(self, program: str) -> int:
         """How often a program was started."""
-        return sum(asked.kind in ("run", "said") and Path(asked.args[0]).name == program for asked in self.asked)
+        return sum(Path(asked.args[asked.kind == "within"]).name == program for asked in self.asked if asked.kind in STARTING)
 
 
 class FreeBsd:
@@ -60,8 +64,8 @@ class FreeBsd:
             self.install(program, f'{_PYTHON} {TOOLS / "kernel.py"} {self._state} {program} "$@"')
         self.kernel({**KERNEL, "hw.machine_arch": arch, **VMM})
 
-    def __call__(self) -> Watched:
-        return Watched(Paths(rootfs=str(self.root)), self._store)
+    def __call__(self, seconds: float = 30) -> Watched:
+        return Watched(Paths(rootfs=str(self.root)), self._store, seconds)
 
     @property
     def bhyve(self) -> str:

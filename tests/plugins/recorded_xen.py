@@ -40,7 +40,7 @@ class RecordedHost:
             "access": lambda path, *_: b"no" if not root else b"yes" if path.startswith("/dev/") else ABSENT,
             "resolve": lambda path: ABSENT if path.endswith("libvirt.so.0") else path.encode(),
             "uname": self._uname,
-            "run": self._run,
+            "within": self._within,
             KIND: lambda _, command: self._replies()[command],
         }
 
@@ -80,7 +80,7 @@ class RecordedHost:
         words = self.text("uname.out").split()
         return "\0".join((words[0], words[2], words[-2])).encode()
 
-    def _run(self, program: str, *arguments: str) -> Answer:
+    def _within(self, _: str, program: str, *arguments: str) -> Answer:
         return (self.folder / ("xl-info.out" if program.endswith("xl") else "dm-display-help.out")).read_bytes()
 
     def _replies(self) -> Mapping[str, bytes]:

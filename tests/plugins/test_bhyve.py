@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from tests.plugins.freebsd import FIRMWARE, KERNEL, VMM, FreeBsd
+from tests.plugins.freebsd import FIRMWARE, KERNEL, STARTING, VMM, FreeBsd
+from tests.plugins.standins import SCRAPE
 
 from domcaps_bhyve.probe import Bhyve
 from domcaps_bhyve.settings import Wanted
-from domcaps_exporter import HypervisorAbsent, ProbeRefused, Report, Truth, UnreadableAnswer, document
+from domcaps_exporter import HypervisorAbsent, ProbeRefused, ProbeTimeout, Report, Truth, UnreadableAnswer, document
 from domcaps_exporter.patience import FIRST
 from domcaps_exporter.truths import elements, loaders, unmet, values
 
@@ -299,13 +301,38 @@ def test_the_firmware_folder_can_be_set(freebsd: Make) -> None:
 # ---- what is not there -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("program", ["kldstat", "pciconf"])
+def test_a_program_beside_bhyve_that_hangs_costs_its_own_values_and_three_seconds_once(freebsd: Make, program: str) -> None:
+    host = freebsd()
+    told_nothing = {name: value for name, value in VMM.items() if name != "hw.vmm.ppt.devices"}
+    host.kernel({**KERNEL, **told_nothing, "hw.vmm.iommu.initialized": "1"}, devices=["ppt0@pci0:1:0:0"])
+    host.install(program, "sleep 1000")
+    bhyve, started = Bhyve(Wanted()), time.monotonic()
+    (report,) = bhyve.describe(bhyve.probe(host()))
+    assert 2.9 < time.monotonic() - started < SCRAPE
+    assert report.document is not None
+    assert report.guest.supported is True  # the kernel's knobs tell as well that vmm.ko is loaded
+    assert held(report, "hostdev", "subsysType") == {"pci": None if program == "pciconf" else True}
+    assert any(f"{program}" in note and "no answer in time" in note for note in report.notes)
+    again, started = host(), time.monotonic()
+    assert bhyve.describe(bhyve.probe(again)) == (report,)
+    assert (again.started(program), time.monotonic() - started < 2) == (0, True)
+
+
+def test_a_sysctl_that_hangs_is_no_answer_at_all(freebsd: Make) -> None:
+    host = freebsd()
+    host.install("sysctl", "sleep 1000")
+    with pytest.raises(ProbeTimeout):
+        Bhyve(Wanted()).probe(host(seconds=1))
+
+
 def test_without_a_bhyve_the_driver_is_silent_and_starts_nothing(freebsd: Make) -> None:
     host = freebsd()
     Path(host.bhyve).unlink()
     probed = host()
     with pytest.raises(HypervisorAbsent, match="no bhyve in PATH"):
         Bhyve(Wanted()).probe(probed)
-    assert not [asked for asked in probed.asked if asked.kind in ("run", "said")]
+    assert not [asked for asked in probed.asked if asked.kind in STARTING]
 
 
 def test_a_bhyve_elsewhere_than_on_freebsd_is_left_alone(freebsd: Make) -> None:

@@ -18,7 +18,7 @@ from domcaps_bhyve.describe import reports
 from domcaps_bhyve.probe import Bhyve
 from domcaps_bhyve.settings import Wanted, wanted
 from domcaps_bhyve.table import AFTER_CPU, BEYOND, OS
-from domcaps_bhyve.world import KNOBS
+from domcaps_bhyve.world import KLDSTAT, KNOBS
 from domcaps_exporter import (
     ABSENT,
     Answer,
@@ -64,7 +64,7 @@ def facts(devices: Iterable[str] = (), lpc: Iterable[str] = ()) -> dict[Question
     return {
         question("which", "bhyve"): BHYVE.encode(),
         KNOBS: "".join(f"{name}: {value}\n" for name, value in KERNEL).encode(),
-        question("run", "kldstat"): MODULES,
+        KLDSTAT: MODULES,
         said("-s", "help"): words(stdout="".join(f"{name}\n" for name in ("ahci", "virtio-blk", *devices))),
         said("-l", "help"): words(stdout="".join(f"{name}\n" for name in ("com1", *lpc))),
         said("-h"): words(stderr="Usage: bhyve [-aCDeHhPSuWwxY]\n  [-c [[cpus=]numcpus][,sockets=n]] [-k config_file] vmname\n"),
@@ -151,7 +151,7 @@ def test_a_firmware_folder_that_may_not_be_looked_at_is_unknown() -> None:
     assert values(absent)["loader", "type", "pflash"] is False
 
 
-@pytest.mark.parametrize("asked", [one for one in facts() if one.kind in ("said", "run")])
+@pytest.mark.parametrize("asked", [one for one in facts() if one.kind in ("said", "run", "within")])
 @given(
     nonsense=st.one_of(st.binary(max_size=60), st.builds(words, st.integers(-9, 70), st.text(max_size=20), st.text(max_size=20)))
 )

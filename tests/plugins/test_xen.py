@@ -19,7 +19,7 @@ from domcaps_xen.describe import reports
 from domcaps_xen.device_model import KIND, SPICE
 from domcaps_xen.settings import LOADERS, MACHINES, Wanted
 
-XL = question("run", "/usr/sbin/xl", "info")
+XL = question("within", "3", "/usr/sbin/xl", "info")
 PV_ONLY, HVM, VTD = (f"xen420-trixie-{kind}-libvirt113" for kind in ("pv", "hvm", "vtd"))
 PCIBACK = "xen417-bookworm-pciback"
 ARM = "xen417-bookworm-arm64"
@@ -402,7 +402,7 @@ NONSENSE = {
     question("read", "/proc/xen/capabilities"): b"\xff\x00!",
     question("read", "/sys/hypervisor/properties/capabilities"): b"no guests",
     question("read", "/sys/hypervisor/properties/features"): b"a lot",
-    question("run", "/usr/libexec/xen-qemu-system-i386", "-display", "help"): b"Help yourself!",
+    question("within", "3", "/usr/libexec/xen-qemu-system-i386", "-display", "help"): b"Help yourself!",
     question(KIND, "/usr/libexec/xen-qemu-system-i386", SPICE): b"[]",
     question(KIND, "/usr/libexec/xen-qemu-system-i386", "query-machines"): b'{"return": [{"name": 5}]}',
 }

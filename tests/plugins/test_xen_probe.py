@@ -134,6 +134,35 @@ def test_a_device_model_that_hangs_whatever_it_is_asked_leaves_a_scrape_time_for
     assert vnc(found["xenpv"]) is None
 
 
+def test_an_xl_that_hangs_costs_what_it_alone_tells_and_three_seconds_once(dom0: Dom0) -> None:
+    dom0.xl("exec sleep 1000")
+    xen, started = Xen(Wanted()), time.monotonic()
+    first = reported(xen, dom0)
+    assert 2.9 < time.monotonic() - started < SCRAPE
+    assert first["xenpvh"].guest.supported is None  # PVH needs a Xen whose version the files here do not tell
+    assert first["xenpv"].guest.supported is True
+    assert any("xl info: no answer in time" in note for note in first["xenpv"].notes)
+    started = time.monotonic()
+    assert reported(xen, dom0) == first
+    assert (dom0.asked, time.monotonic() - started < 1) == (1, True)
+    dom0.xl(f"cat {HVM}/xl-info.out")
+    assert reported(xen, dom0)["xenpvh"].guest.supported is True
+
+
+def test_a_device_model_that_hangs_over_its_displays_has_told_all_else_also_where_xl_hangs(dom0: Dom0) -> None:
+    program = dom0.folder / "models/qemu-system-i386"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\n[ "$2" != help ] || exec sleep 1000\nexec {standins.real_qemu()} "$@"\n')
+    program.chmod(0o755)
+    dom0.xl("exec sleep 1000")
+    wanted, started = dom0.device_model(str(program)), time.monotonic()
+    found = reported(Xen(wanted), dom0)
+    assert time.monotonic() - started < SCRAPE
+    assert vnc(found["xenpv"]) is True
+    assert any("-display help: no answer in time" in note for note in found["xenpv"].notes)
+    assert not standins.left_behind(str(program))
+
+
 def test_an_xl_that_fails_leaves_what_everybody_may_read(dom0: Dom0) -> None:
     dom0.xl("echo 'cannot init xl context' >&2; exit 1")
     dom0.write("sys/hypervisor/version/major", "4\n")
