@@ -25,9 +25,16 @@ _USUAL = ("libvirt-qemu", "qemu")
 _ACCOUNT = re.compile(rb"""^\s*(user|group)\s*=\s*(["'])\+?(.*?)\2""", re.MULTILINE)
 """libvirt takes either quote (virconf.c)."""
 
+_OS_RELEASE = question("read", "/etc/os-release")
+_IDS = re.compile(r"""^(ID|ID_LIKE)=(["']?)(.*?)\2\s*$""", re.MULTILINE)
+_BUILT_WITH = {"ubuntu": "kvm", "debian": "libvirt-qemu", **dict.fromkeys(("fedora", "rhel", "centos", "suse"), "qemu")}
+"""The group that a distribution's libvirt puts guests in where qemu.conf names none (libvirt's build file names them)."""
+_ELSEWHERE = ("root", "kvm", "libvirt-qemu", "qemu")
+"""The groups that other distributions build libvirt with."""
+
 
 class Account(NamedTuple):
-    """A user, and a group that it is put into besides its own. Without a name it is the exporter's own."""
+    """A user, and a group that it is put into besides its own, where one is named. Without a name it is the exporter's own."""
 
     user: str = ""
     group: str = ""
@@ -59,6 +66,23 @@ def guest_user(view: View, wanted: Wanted) -> Account | None:
     return next((account for account in usual if _is_there(view, account)), None)
 
 
+def _possible(view: View, wanted: Wanted, account: Account) -> tuple[Account, ...]:
+    """Whom libvirt may make of this account: one without a group is put in the group that it was built with, besides its own."""
+    if account.group or not account.user or wanted.guest_user:
+        return (account,)
+    known = view.form(_OS_RELEASE, built_with)
+    groups = (known,) if isinstance(known, str) and known else _ELSEWHERE
+    found = (Account(account.user, group) for group in groups)
+    return tuple(one for one in found if _is_there(view, one)) or (account,)
+
+
+def built_with(data: bytes) -> str:
+    """A distribution's libvirt's group, by os-release: of what it is, else of the first that it is like; empty: nobody knows."""
+    told = {key: words for key, _, words in _IDS.findall(data.decode("utf-8", "replace"))}
+    words = f"{told.get('ID', '')} {told.get('ID_LIKE', '')}".split()
+    return next((_BUILT_WITH[word] for word in words if word in _BUILT_WITH), "")
+
+
 def unknown_user(view: View, wanted: Wanted) -> tuple[str, ...]:
     """Why nobody knows whether the user that runs guests may use KVM, if so."""
     account = guest_user(view, wanted)
@@ -67,9 +91,17 @@ def unknown_user(view: View, wanted: Wanted) -> tuple[str, ...]:
         lacks = "may not be read" if view.text(question("read", _QEMU_CONF)) is None else "names no user"
         return () if answer == b"yes" else (f"whether guests may use KVM is unknown: {_QEMU_CONF} {lacks}",)
     if not isinstance(answer, Refusal) or answer.why == "absent":
-        return ()
+        return () if answer == b"yes" else _unknown_group(view, wanted, account)
     setting = "guest_user: " if wanted.guest_user else ""
     return (f"{setting}{answer.text or answer.why}; whether guests may use KVM is unknown",)
+
+
+def _unknown_group(view: View, wanted: Wanted, account: Account) -> tuple[str, ...]:
+    told = {one.group: may_open_kvm(view, one) for one in _possible(view, wanted, account)}
+    if len(set(told.values())) < 2:
+        return ()
+    letting = " or ".join(group for group, truth in told.items() if truth)
+    return (f"whether guests may use KVM is unknown: {account.user} may in the group {letting}, and {_QEMU_CONF} names none",)
 
 
 def guests(view: View, emulator: Emulator, wanted: Wanted, host: str, profile: Version) -> Iterator[tuple[Guest, Machine, Verdict]]:
@@ -156,7 +188,12 @@ def may_open_kvm(view: View, account: Account = OWN) -> Truth:
 def _may_guests_open_kvm(view: View, wanted: Wanted) -> Truth:
     """Whoever runs them: where nobody knows who does, the exporter's own access is the best witness, and its want of it none."""
     account = guest_user(view, wanted)
-    return may_open_kvm(view, account) if account is not None else may_open_kvm(view) or None
+    if account is None:
+        return may_open_kvm(view) or None
+    if may_open_kvm(view, account) is True:
+        return True  # a group more takes nothing away: nowhere have others more of /dev/kvm than its group
+    told = {may_open_kvm(view, one) for one in _possible(view, wanted, account)}
+    return told.pop() if len(told) == 1 else None
 
 
 def _kvm_works(view: View, emulator: Emulator) -> Truth:

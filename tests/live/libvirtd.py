@@ -36,7 +36,7 @@ _FOR_EVERYBODY = 'auth_unix_rw = "none"\n'
 _QEMU_CONF = """security_driver = "none"
 """
 # Where only root may open /dev/kvm, libvirt would find its cache outdated at every call: it looks as the user that runs guests.
-_QEMU_CONF_OF_ROOT = f"""{_QEMU_CONF}user = "root"
+_ROOT = """user = "root"
 group = "root"
 """
 
@@ -119,11 +119,12 @@ class Libvirt:
 
 
 @contextmanager
-def private(path: str = _PATH, tls: str = "", guard: Guard | None = None) -> Iterator[Libvirt]:
+def private(path: str = _PATH, tls: str = "", guard: Guard | None = None, account: str = _ROOT) -> Iterator[Libvirt]:
     """A libvirtd with an empty cache, ready to be asked. Afterwards it and all its QEMUs are gone.
 
     It finds libvirtd, its emulators and the programs that make its directories in `path`. `tls`: libvirtd.conf's lines about TLS,
     where it shall listen for that. `guard` is for root only, and ends with libvirtd; without one, everybody may everything.
+    `account`: qemu.conf's lines about who runs guests, where that is for root to say.
 
     Raises:
         NotStarted: it does not get ready.
@@ -131,7 +132,7 @@ def private(path: str = _PATH, tls: str = "", guard: Guard | None = None) -> Ite
     with tempfile.TemporaryDirectory(prefix="libvirt-") as name:
         folder = Path(name)
         settings = (tls or "listen_tls = 0\n") + (_FOR_EVERYBODY if guard is None else guard.settings)
-        libvirtd = ["libvirtd", "--config", str(_configured(folder, settings)), "--pid-file", str(folder / "pid")]
+        libvirtd = ["libvirtd", "--config", str(_configured(folder, settings, account)), "--pid-file", str(folder / "pid")]
         libvirtd += ["--listen"] if tls else []
         reaped = [sys.executable, REAPER, *libvirtd]
         said = folder / "said"
@@ -148,11 +149,11 @@ def private(path: str = _PATH, tls: str = "", guard: Guard | None = None) -> Ite
             process.wait()
 
 
-def _configured(folder: Path, settings: str) -> Path:
+def _configured(folder: Path, settings: str, account: str) -> Path:
     """Writes the two configuration files; libvirtd's own."""
     files = folder / "config" / "libvirt"
     files.mkdir(parents=True)
-    (files / "qemu.conf").write_text(_QEMU_CONF_OF_ROOT if _is_root() else _QEMU_CONF)
+    (files / "qemu.conf").write_text(_QEMU_CONF + (account if _is_root() else ""))
     (files / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(folder=folder) + settings)
     return files / "libvirtd.conf"
 

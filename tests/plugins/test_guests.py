@@ -35,8 +35,12 @@ CONF = question("read", "/etc/libvirt/qemu.conf")
 DEVICE = question("exists", "/dev/kvm")
 
 
-def access(user: str = "") -> Question:
-    return question("access", "/dev/kvm", "rw", user)
+OS = question("read", "/etc/os-release")
+DEBIAN = b'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\n'
+
+
+def access(user: str = "", *group: str) -> Question:
+    return question("access", "/dev/kvm", "rw", user, *group)
 
 
 HOST: Mapping[Question, Answer] = {CONF: ABSENT, DEVICE: b"device", access(): b"yes"}
@@ -211,8 +215,58 @@ def test_the_group_that_qemu_conf_names_lets_its_usual_user_in() -> None:
 @pytest.mark.parametrize("conf", [Refusal("denied"), NAMES_NOBODY])
 def test_what_a_host_tells_where_qemu_conf_names_nobody(own: Answer, usual: Answer, expected: Truth, conf: Answer) -> None:
     users: Mapping[Question, Answer] = {access(): own, access("libvirt-qemu"): usual, access("qemu"): Refusal("error")}
-    found = kinds(replace(QEMU, enabled=own == b"yes"), host={CONF: conf, DEVICE: b"device", **users})
+    grouped = {OS: DEBIAN, access("libvirt-qemu", "libvirt-qemu"): usual}
+    found = kinds(replace(QEMU, enabled=own == b"yes"), host={CONF: conf, DEVICE: b"device", **users, **grouped})
     assert found[f"q35 kvm {ACCELERATED}"].supported is expected
+
+
+NO_GROUP = Refusal("error", "there is no group")
+
+
+@pytest.mark.parametrize(
+    ("release", "letting", "expected"),
+    [
+        (DEBIAN, "libvirt-qemu", True),
+        (DEBIAN, "kvm", False),
+        (b"ID=ubuntu\nID_LIKE=debian\n", "kvm", True),
+        (b'ID=linuxmint\nID_LIKE="ubuntu debian"\n', "kvm", True),
+        (b"ID='kali'\nID_LIKE='debian'\n", "kvm", False),
+        (b'ID="rocky"\nID_LIKE="rhel centos fedora"\n', "qemu", True),
+        (b'ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', "qemu", True),
+        (b"ID=fedora\n", "kvm", False),
+        (b"ID=nixos\n", "kvm", None),
+        (b"no such file\n", "qemu", None),
+        (ABSENT, "kvm", None),
+        (Refusal("denied"), "kvm", None),
+        (b"ID=nixos\n", "", False),
+    ],
+)
+def test_a_user_without_a_group_is_put_in_the_one_that_libvirt_was_built_with(
+    release: Answer, letting: str, expected: Truth
+) -> None:
+    groups: dict[Question, Answer] = dict.fromkeys((access("me", one) for one in ("root", "kvm", "libvirt-qemu", "qemu")), b"no")
+    groups |= {access("me", letting): b"yes"} if letting else {}
+    host = {**HOST, CONF: b'user = "me"', OS: release, access("me"): b"no", **groups}
+    assert kinds(host=host)[f"q35 kvm {ACCELERATED}"].supported is expected
+    notes = unknown_user(View(host), Wanted())
+    assert [f"me may in the group {letting}, and /etc/libvirt/qemu.conf names none" in note for note in notes] == (
+        [True] if expected is None else []
+    )
+
+
+def test_groups_that_a_host_has_not_decide_nothing_and_a_user_who_needs_none_is_asked_of_none() -> None:
+    conf: Mapping[Question, Answer] = {CONF: b'user = "me"', OS: b"ID=nixos"}
+    lacking = dict.fromkeys((access("me", one) for one in ("root", "libvirt-qemu", "qemu")), NO_GROUP)
+    host = {**HOST, **conf, access("me"): b"no", **lacking, access("me", "kvm"): b"yes"}
+    assert kinds(host=host)[f"q35 kvm {ACCELERATED}"].supported is True
+    view = View({**HOST, **conf, access("me"): b"yes"})
+    list(guests(view, QEMU, Wanted(), "x86_64", (11, 3)))
+    assert not [one for one in view.missed if one.kind == "access"]
+
+
+def test_a_user_of_the_setting_is_in_its_own_groups_only() -> None:
+    host = {**HOST, OS: DEBIAN, access("me"): b"no", access("me", "libvirt-qemu"): b"yes"}
+    assert kinds(wanted=Wanted(guest_user="me"), host=host)[f"q35 kvm {ACCELERATED}"].supported is False
 
 
 @pytest.mark.parametrize(("conf", "why"), [(Refusal("denied"), "may not be read"), (NAMES_NOBODY, "names no user")])
