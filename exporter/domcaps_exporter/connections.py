@@ -19,6 +19,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from domcaps_exporter.tls import Context, welcome
 
@@ -30,6 +31,8 @@ _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _BROKEN = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 """What it says of a socket that will never listen again; all else is one caller's trouble."""
 
+
+_END_OF_HEAD = b"\r\n\r\n"
 
 _LONGEST_LINE, _LONGEST_FIELD = 8190, 8192
 """Bytes of an address and of a header; they differ, so that it can be told which of them was too long."""
@@ -80,6 +83,8 @@ class Connection(web.RequestHandler):
         self.unread_since: float | None = None
         self._begun = False
         """Some of a head has come, and not all of it."""
+        self._bare = True
+        """The last request is its head alone: what comes after it is the next one's."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client without a name that is allowed is let go before it has said a word."""
@@ -92,15 +97,23 @@ class Connection(web.RequestHandler):
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """See whether it is the beginning of a head; empty lines before it are nothing."""
-        waiting, before = self._waiter is not None or not self._request_count, self._request_count
+        """See whether it ends with the beginning of a head; empty lines before it are nothing.
+
+        What follows a request with a body in the same breath is not looked at: only the parser knows where the body ends.
+        """
+        waiting, before = self._waiter is not None, self._request_count
         super().data_received(data)
-        if waiting:
-            self._begun = self._request_count == before and (self._begun or bool(data.strip(b"\r\n")))
+        if not data:
+            return  # aiohttp went on with what it had put aside
+        if self._request_count > before and self._messages:
+            self._bare = self._messages[-1][1] is EMPTY_PAYLOAD
+            self._begun = self._bare and bool(data.rpartition(_END_OF_HEAD)[2].strip(b"\r\n"))
+        elif waiting or self._bare:
+            self._begun = self._begun or bool(data.strip(b"\r\n"))
 
     def force_close(self) -> None:
-        """At the deadline; who has sent some of a head is told why."""
-        if self._begun and self.transport is not None and not self.transport.is_closing():
+        """At the deadline; who has sent some of a head, and has all answers, is told why."""
+        if self._begun and self._waiter is not None and self.transport is not None and not self.transport.is_closing():
             self.transport.write(_refusal(HTTPStatus.REQUEST_TIMEOUT))
             self._part()
         super().force_close()

@@ -53,6 +53,7 @@ def test_a_caller_who_does_not_get_on_is_let_go_at_the_deadline(hurried: Victim,
 
 
 HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: here\r\n\r\n"
+POST = b"POST /-/healthy HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nhi"
 
 
 @pytest.mark.parametrize(
@@ -60,17 +61,45 @@ HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: here\r\n\r\n"
     [
         (b"GET /metrics HTTP/1.1\r\nHost: he", ["408"]),
         (b"G", ["408"]),
-        (HEALTHY + b"GET /metrics", ["200"]),  # in one segment nobody can tell
+        (HEALTHY + b"GET /metrics", ["200", "408"]),
+        (HEALTHY * 2 + b"GET /metrics HTTP/1.1\r\nHost: he", ["200", "200", "408"]),
+        (HEALTHY * 20 + b"G", ["200"] * 20 + ["408"]),
+        (HEALTHY + b"\r\n\r\n", ["200"]),
+        (POST + b"GET", ["405"]),  # only the parser knows where the body ends
         (b"", []),
         (b"\r\n", []),
         (HEALTHY, ["200"]),
-        (b"POST /-/healthy HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nhi", ["405"]),
+        (POST, ["405"]),
     ],
-    ids=["half a head", "a letter", "half a second head", "nothing", "an empty line", "a request", "a request with a body"],
+    ids=[
+        *(
+            "half a head",
+            "a letter",
+            "half a second head",
+            "half a third head",
+            "a letter after twenty",
+            "empty lines after a request",
+        ),
+        *("half a head after a body", "nothing", "an empty line", "a request", "a request with a body"),
+    ],
 )
 def test_who_has_begun_a_head_is_told_that_time_is_up_and_nobody_else(hurried: Victim, sent: bytes, statuses: list[str]) -> None:
     answer = run(hurried.answer(sent))
     assert re.findall(r"HTTP/1.1 ([0-9]+) ", answer.decode()) == statuses
+
+
+@pytest.mark.parametrize("cut", range(len(HEALTHY) - 5, len(HEALTHY) + 1))
+def test_half_a_head_is_seen_wherever_the_segments_end(hurried: Victim, cut: int) -> None:
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hurried.port)
+        writer.write(HEALTHY[:cut])
+        await asyncio.sleep(0.1)
+        writer.write(HEALTHY[cut:] + b"G")
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    assert re.findall(r"HTTP/1.1 ([0-9]+) ", run(ask()).decode()) == ["200", "408"]
 
 
 def test_half_a_head_after_a_request_is_told_too(hurried: Victim) -> None:
