@@ -276,10 +276,17 @@ def _reaped(program: Program) -> Generator[None]:
 
 @contextmanager
 def killed_at(deadline: float, program: Group) -> Generator[None]:
-    """At the deadline the program is killed, if the block is still on."""
+    """At the deadline the program is killed, if the block is still on.
+
+    Raises:
+        ProbeRefused: there is no thread to be had for that.
+    """
     timer = threading.Timer(max(0.0, deadline - time.monotonic()), program.kill)
     timer.daemon = True
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError as error:
+        raise ProbeRefused(f"nobody could end {program.process.args!r} at its deadline: {error}") from error
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ The threads are daemons, not an executor's: Python waits for an executor's threa
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import threading
@@ -21,6 +22,9 @@ from domcaps_exporter.errors import ContractError, DomcapsError, ProbeError
 from domcaps_exporter.model import REASONS, Driver, Facts, Failure, Host, Outcome, Report
 
 _LOG = logging.getLogger(__name__)
+
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS)
+"""What the system says where it is short of something: no fault of the driver's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,8 @@ def failure_of(problem: BaseException) -> Failure:
         return Failure("contract", problem.message)
     if isinstance(problem, ProbeError) and problem.reason in REASONS and problem.reason != "crashed":
         return Failure(problem.reason, words_of(problem) or type(problem).__name__)
+    if isinstance(problem, OSError) and problem.errno in _SHORT:
+        return Failure("refused", f"the exporter is short of what a probe takes: {words_of(problem)}")
     return _crash(problem)
 
 

@@ -163,6 +163,25 @@ def test_a_program_that_cannot_be_started_is_refused(argv: tuple[str, ...]) -> N
         pass
 
 
+WITHOUT_THREADS = """
+import resource, time
+from domcaps_exporter.children import launched
+from domcaps_exporter.errors import ProbeRefused
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (2 << 20), resource.RLIM_INFINITY))  # no room for a thread's stack
+try:
+    with launched(("sleep", "1000"), (), time.monotonic() + 5) as program:
+        print("launched")
+except ProbeRefused as error:
+    print(error)
+"""
+
+
+def test_a_program_that_no_thread_could_end_at_its_deadline_is_refused_and_ended() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_THREADS], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "nobody could end ('sleep', '1000') at its deadline: can't start new thread\n"
+
+
 def test_no_descriptor_is_left_open() -> None:
     def use() -> None:
         run(("true",), soon())

@@ -351,6 +351,8 @@ class OwnReason(ProbeError):
         (OwnReason("why"), ("crashed", "OwnReason: why")),
         (DomcapsError("what"), ("crashed", "DomcapsError: what")),
         (ValueError("bad"), ("crashed", "ValueError: bad")),
+        (FileNotFoundError(2, "gone"), ("crashed", "FileNotFoundError: [Errno 2] gone")),
+        (OSError(24, "Full"), ("refused", "the exporter is short of what a probe takes: [Errno 24] Full")),
         (SystemExit(3), ("crashed", "SystemExit: 3")),
         (KeyboardInterrupt(), ("crashed", "KeyboardInterrupt: ")),
         (GeneratorExit(), ("crashed", "GeneratorExit: ")),

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -672,6 +672,40 @@ def test_kvm_that_stops_working_is_seen_by_the_next_probe_and_so_is_its_return()
         "['kvm False False', 'qemu True True']",
         "['kvm True True']",
     ]
+
+
+SHORT_OF_DESCRIPTORS = """
+import os, resource, sys, time
+from tests.plugins.standins import Hosts
+from tests.plugins.test_probe import driver, known
+from domcaps_exporter.model import Driver
+from domcaps_exporter.probing import Watch
+hosts, (soft, hard) = Hosts(), resource.getrlimit(resource.RLIMIT_NOFILE)
+qemu = driver(sys.argv[1])
+watch = Watch(Driver("qemu", qemu.probe, qemu.describe), lambda deadline: hosts(deadline - time.monotonic()), 30)
+lowest = os.dup(0)
+os.close(lowest)
+shorts = []
+for more in range(0, 16, 2):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, hard))
+    shorts.append(watch.join().result())
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+whole = known(watch.join().result().reports)
+print(shorts[0].failure.reason, {short.failure.reason for short in shorts if short.failure}, len(whole) > 100)
+print([item for short in shorts for item in known(short.reports) - whole])
+"""
+
+
+def known(reports: Sequence[Report]) -> set[tuple[object, ...]]:
+    """What is not unknown, of each kind of guest."""
+    verdicts = ((report.identity.virttype, one) for report in reports for one in (report.guest, *report.verdicts))
+    return {(virttype, one.element, one.enum, one.value, one.supported) for virttype, one in verdicts if one.supported is not None}
+
+
+def test_what_an_exporter_is_short_of_descriptors_for_is_unknown_and_is_asked_when_there_are_some() -> None:
+    argv = [sys.executable, "-c", SHORT_OF_DESCRIPTORS, standins.real_qemu()]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.splitlines() == ["refused {'refused'} True", "[]"]
 
 
 # ---- all of them -------------------------------------------------------------------------------------------------------------
