@@ -6,6 +6,7 @@ Names are stable. `qemu-…` is the emulator's part, the rest is the host's.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from domcaps_exporter import ABSENT, Refusal, Truth, UnreadableAnswer, question
@@ -310,8 +311,18 @@ def _gic(number: int) -> Rule:
 gic_v2, gic_v3 = _gic(2), _gic(3)
 
 
+def _final(line: bytes) -> None:
+    """Fails where the answer is an error that may pass; that a QEMU was built without the command does not."""
+    told = reply(line)
+    if told.error not in (None, "CommandNotFound"):
+        raise ValueError(told.error)
+
+
 def answered(query: str, device: str) -> Rule:
-    """QEMU answered this query rather than refuse it. A refusal says nothing where the exporter may not open the device itself."""
+    """QEMU answered this query rather than refuse it. A refusal says nothing where the exporter may not open the device itself.
+
+    Where it may, the device may have been busy: that answer is doubted, so that it does not stand for ever.
+    """
 
     def met(world: World) -> Truth:
         answer = world.here(reply, query)
@@ -319,6 +330,9 @@ def answered(query: str, device: str) -> Rule:
         mine = world.view.text(question("access", device, "rw", "")) == "yes"
         if answer is None or answer.error is None:
             return None if answer is None else True
+        if there is True and mine:
+            with suppress(UnreadableAnswer):
+                world.here(_final, query)
         return False if there is False or mine else None
 
     return Need(f"qemu:{query}", met)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from domcaps_exporter import Question, Truth, question
+from domcaps_exporter import Question, Truth, UnreadableAnswer, question
 from domcaps_exporter.view import View, any_known, presence_of
 
 Guests: TypeAlias = frozenset[tuple[str, str]]
@@ -90,9 +90,18 @@ def hypervisor(view: View) -> Hypervisor:
     mine = _from_sysfs(view)
     asked = xl_info(view)
     told = view.form(asked, _info) if asked is not None else None
-    if not isinstance(told, Hypervisor):
+    if asked is None or not isinstance(told, Hypervisor):
         return mine
-    return told if told.guests is not None else Hypervisor(told.version, told.release, mine.guests, told.abilities)
+    return replace(told, guests=mine.guests if told.guests is None else told.guests, abilities=_told_abilities(view, asked))
+
+
+def _told_abilities(view: View, asked: Question) -> frozenset[str] | None:
+    """xl leaves out what the hypervisor would not tell it this time, and does not fail: without a line nobody knows, for now."""
+    try:
+        told = view.form(asked, _abilities)
+    except UnreadableAnswer:
+        return None
+    return told if isinstance(told, frozenset) else None
 
 
 def xl_info(view: View) -> Question | None:
@@ -114,14 +123,21 @@ def _from_sysfs(view: View) -> Hypervisor:
 
 def _info(data: bytes) -> Hypervisor:
     """`xl info`: a name, blanks, a colon and a text on each line."""
-    fields: Mapping[str, str] = dict(_LINE.findall(data.decode("utf-8", "replace")))
-    abilities = fields.get("virt_caps")
+    fields = _fields(data)
     return Hypervisor(
         version=fields["xen_version"].strip(),
         release=_release(fields["xen_major"], fields["xen_minor"]),
         guests=_guests(fields["xen_caps"]),
-        abilities=None if abilities is None else frozenset(abilities.split()),
+        abilities=None,
     )
+
+
+def _abilities(data: bytes) -> frozenset[str]:
+    return frozenset(_fields(data)["virt_caps"].split())
+
+
+def _fields(data: bytes) -> Mapping[str, str]:
+    return dict(_LINE.findall(data.decode("utf-8", "replace")))
 
 
 def _guests_of_file(data: bytes) -> tuple[Guests | None]:

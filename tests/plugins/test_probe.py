@@ -231,6 +231,28 @@ def test_a_program_beside_qemu_that_made_no_sense_once_is_asked_again_later(
     assert (tmp_path / "asked").read_text().split() == ["asked"] * 2
 
 
+def test_a_device_that_was_busy_once_is_asked_for_again_later_and_one_that_is_not_there_is_not(tmp_path: Path, tree: Tree) -> None:
+    mood, clock = tmp_path / "mood", Clock()
+    mood.touch()
+    path = standins.moody(tmp_path / "moody", "busy", mood)
+    qemu = driver(path, clock=clock)
+    assert "qemu:query-sev-capabilities" in lacking(reported(qemu, tree.hosts), "sev")
+    clock.now += FIRST
+    assert not probed(qemu, tree.hosts).launched
+    tree.put("dev/sev")
+    probed(qemu, tree.hosts)
+    clock.now += FIRST
+    assert probed(qemu, tree.hosts).launched == [path]
+    clock.now += FIRST
+    assert not probed(qemu, tree.hosts).launched
+
+
+def lacking(reports: Sequence[Report], value: str) -> set[str]:
+    """What a launch security lacks."""
+    found = (one for report in reports for one in report.verdicts if (one.element, one.value) == ("launchSecurity", value))
+    return {need.prerequisite for one in found for need in one.unmet}
+
+
 def test_a_cpu_map_that_was_half_written_is_read_again_later(tree: Tree, needs: Callable[[str, object, str], None]) -> None:
     needs("libvirt's CPU map", Path(MAP_FOLDER, "index.xml").exists(), "one of its files is cut")
     copy, clock = tree.root / MAP_FOLDER.lstrip("/"), Clock()

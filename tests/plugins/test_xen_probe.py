@@ -189,6 +189,22 @@ def test_an_xl_that_made_no_sense_once_is_asked_again_later(dom0: Dom0, says: st
     assert dom0.asked == 2
 
 
+def test_an_xl_that_was_not_told_all_once_is_asked_again_later_and_what_it_told_counts(dom0: Dom0) -> None:
+    whole = (HVM / "xl-info.out").read_text()
+    dom0.write("mood", "".join(line for line in whole.splitlines(keepends=True) if not line.startswith("virt_caps")))
+    dom0.xl(f"cat {dom0.folder}/mood")
+    now = 0.0
+    xen = Xen(Wanted(), lambda: now)
+    for _ in range(2):
+        found = reported(xen, dom0)["xenpv"]
+        assert found.version == "4.20.5-pre"
+        assert any("only `xl info`" in note for note in found.notes)
+    dom0.write("mood", whole)
+    now = FIRST
+    assert not reported(xen, dom0)["xenpv"].notes
+    assert dom0.asked == 2
+
+
 def test_a_host_without_xen_is_none(dom0: Dom0) -> None:
     shutil.rmtree(dom0.folder / "proc/xen")
     shutil.rmtree(dom0.folder / "sys/hypervisor")

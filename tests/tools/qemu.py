@@ -18,6 +18,7 @@ from typing import IO
 GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 0, "major": 9}}, "capabilities": []}}\n'
 AGREED = b'{"return": {}}\n'
 EVENT = b'{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "RTC_CHANGE"}\n'
+BUSY = b'{"error": {"class": "GenericError", "desc": "SEV: Failed to get PDH cert ret=-16"}}\n'
 REAL = os.environ.get("REAL", "/usr/bin/qemu-system-x86_64")
 
 
@@ -88,6 +89,20 @@ def pass_on(told: IO[bytes], ours: socket.socket, stream: socket.socket) -> None
         stream.sendall(EVENT + reply + EVENT)
 
 
+def busy(argv: Sequence[str]) -> None:
+    """The real one, on a host whose processor's firmware has no time for it just now."""
+    ours, theirs = socket.socketpair()
+    stream = monitor(argv)
+    relayed = [re.sub(r"fd=\d+", f"fd={theirs.fileno()}", word) for word in argv]
+    with subprocess.Popen([REAL, *relayed], pass_fds=[theirs.fileno()]), theirs, ours.makefile("rb") as told:
+        stream.sendall(told.readline())
+        for line in stream.makefile("rb"):
+            ours.sendall(line)
+            reply = told.readline()
+            asked = json.loads(line)["execute"]
+            stream.sendall(BUSY if asked == "query-sev-capabilities" else reply)
+
+
 def changing(argv: Sequence[str]) -> None:
     """The real one up to its list of machines; then it is killed."""
     stream = monitor(argv)
@@ -111,6 +126,7 @@ BEHAVIOURS: dict[str, Callable[[Sequence[str]], None]] = {
     "refuses-capabilities": says(GREETING, b'{"error": {"class": "CommandNotFound", "desc": "no"}}\n'),
     "killed": changing,
     "late": late,
+    "busy": busy,
     "eventful": eventful,
 }
 
