@@ -88,7 +88,7 @@ def test_who_has_begun_a_head_is_told_that_time_is_up_and_nobody_else(hurried: V
     assert re.findall(r"HTTP/1.1 ([0-9]+) ", answer.decode()) == statuses
 
 
-@pytest.mark.parametrize("cut", range(len(HEALTHY) - 5, len(HEALTHY) + 1))
+@pytest.mark.parametrize("cut", [len(HEALTHY) - 3, len(HEALTHY) - 1, len(HEALTHY)])
 def test_half_a_head_is_seen_wherever_the_segments_end(hurried: Victim, cut: int) -> None:
     async def ask() -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", hurried.port)
