@@ -3,6 +3,7 @@
 # make test-live SUITE=trixie     compare with that Debian suite's libvirt, byte for byte; as root, unpacked into LIVE_ROOT
 # make test-xen VARIANT=pv       boot a real Xen (pv, hvm, vtd, pciback or all) and scrape the exporter in its dom0; as root, XEN_ROOT
 # make test-systemd              boot a Debian, install the service in it and look; as root, some 1.5 GB in GUEST_ROOT
+# make test-container            build docs/container's image onto two bases, run and scrape it; as root, some 2 GB in CONTAINER_ROOT
 # make lint     formatting, lint, types
 # make picture  take docs/page.png anew, of this host; needs chromium
 # make pictures draw docs/dashboard-*.png anew, from a simulated fleet; needs chromium, and takes some minutes
@@ -18,13 +19,14 @@ SUITE ?= trixie
 VARIANT ?= all
 GUEST_ROOT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/domcaps-exporter/guest
 XEN_ROOT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/domcaps-exporter/xen
+CONTAINER_ROOT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/domcaps-exporter/container
 LIVE_ROOT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/domcaps-exporter/$(SUITE)
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links
 
-.PHONY: run test test-live test-xen test-systemd lint picture pictures bench soak scale lock clean
+.PHONY: run test test-live test-xen test-systemd test-container lint picture pictures bench soak scale lock clean
 
 run: .venv/ready
 	@.setup/hypervisor
@@ -47,6 +49,11 @@ test-systemd: .venv/ready-to-test
 test-xen: .venv/ready-to-test
 	@.setup/xen "$(XEN_ROOT)" $(BIN)/python
 	@DOMCAPS_XEN="$(XEN_ROOT)" DOMCAPS_XEN_VARIANT="$(VARIANT)" exec $(BIN)/python -m pytest tests/xen $(ARGS)
+
+test-container: .venv/ready-to-test
+	@.setup/prometheus
+	@.setup/container "$(CONTAINER_ROOT)" $(BIN)/python
+	@DOMCAPS_CONTAINER="$(CONTAINER_ROOT)" PATH="$$PATH:$$PWD/.venv/prometheus/usr/bin" exec $(BIN)/python -m pytest tests/container $(ARGS)
 
 lint: .venv/ready-to-test
 	$(BIN)/ruff check .
