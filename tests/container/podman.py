@@ -72,14 +72,16 @@ class Podman:
         return self.run("run", "--rm", "--network=none", *_BOUNDS.split(), *flags, image, *argv)
 
     @contextmanager
-    def serving(self, image: str, kvm: Path, *argv: str, flags: tuple[str, ...] = (), state: str = "") -> Iterator[Container]:
-        """A container as the README says, but on this machine's network, where it listens on loopback only.
+    def serving(
+        self, image: str, kvm: Path, *argv: str, flags: tuple[str, ...] = (), state: str = "", how: str = "run"
+    ) -> Iterator[Container]:
+        """A container as the README says (in which block: `how`), but on this machine's network, where it listens on loopback only.
 
         `kvm` is what it is given as /dev/kvm; `state` a volume, one of its own if it has no name.
         """
         port = free_port()
         name = f"domcaps-{port}"
-        commands = block("run").replace("--publish 19177:19177", " ".join(("--network host", _BOUNDS, *flags)))
+        commands = block(how).replace("--publish 19177:19177", " ".join(("--network host", _BOUNDS, *flags)))
         commands = commands.replace("--name domcaps ", f"--name {name} ").replace("domcaps:/var", f"{state or name}:/var")
         commands = commands.replace("--device /dev/kvm", f"--device {kvm}:/dev/kvm").replace("%g /dev/kvm", f"%g {kvm}")
         commands = re.sub(r"^ +domcaps-exporter ", f"    {image} ", commands, flags=re.MULTILINE).rstrip()

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.container.podman import Container, Podman
-from tests.endtoend import Samples, eventually
+from tests.endtoend import EMULATOR as EMULATOR_HERE
+from tests.endtoend import Samples, eventually, run
 from tests.test_prometheus import prometheus_of
 
 DEBIAN, FOREIGN = "domcaps-debian", "domcaps-foreign"
@@ -101,6 +102,10 @@ def test_the_qemu_of_its_own_image_is_asked(served: Served) -> None:
 
 def virttype() -> str:
     return "kvm" if Path("/dev/kvm").exists() else "qemu"
+
+
+def test_host_model_is_known_where_the_image_has_libvirts_cpu_map(served: Served) -> None:
+    assert bool(served.scrape().having("domcaps_cpu_host_model_info")) == (served.image == DEBIAN)
 
 
 def test_guests_with_kvm_can_run(served: Served, needs: Needs) -> None:
@@ -220,6 +225,18 @@ def test_with_the_hosts_root_firmware_is_the_hosts_and_qemu_the_images(
     assert {one.labels["loader"] for one in hosts.having("domcaps_loader_present")} == {"/CODE.fd"}
     versions = [found.having("domcaps_document_info")[0].labels["version"] for found in (own, hosts)]
     assert versions[0] == versions[1]
+
+
+def test_looking_at_this_host_from_outside_finds_its_firmware_and_asks_the_images_qemu(
+    podman: Podman, kvm: Path, needs: Needs
+) -> None:
+    loaders = {one.labels["loader"] for one in samples(run("show", "--format=metrics").out).having("domcaps_loader_present")}
+    needs("firmware", loaders and EMULATOR_HERE == EMULATOR, "it is found from a container")
+    with podman.serving(FOREIGN, kvm, how="outside") as container:
+        await_ready(container)
+        found = Served(FOREIGN, container).scrape()
+    assert {one.labels["loader"] for one in found.having("domcaps_loader_present")} == loaders
+    assert {one.labels["version"][:4] for one in found.having("domcaps_document_info")} == {VERSIONS[FOREIGN]}
 
 
 def descriptor(code: str, variables: str) -> Mapping[str, object]:
