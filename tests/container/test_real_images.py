@@ -104,6 +104,20 @@ def virttype() -> str:
     return "kvm" if Path("/dev/kvm").exists() else "qemu"
 
 
+def test_the_exporter_runs_on_no_library_but_its_own(served: Served) -> None:
+    (exporter,) = children(served.container.pid)
+    loaded = {line.split()[-1] for line in Path(f"/proc/{exporter}/maps").read_text().splitlines() if ".so" in line}
+    assert any(path.endswith("/libc.so.6") for path in loaded)
+    assert not [path for path in loaded if not path.startswith("/opt/domcaps-exporter/")]
+
+
+def test_the_foreign_base_has_no_python_and_another_c_library(podman: Podman) -> None:
+    with podman.mounted(FOREIGN) as root:
+        assert not list(root.glob("usr/bin/python*"))
+        own, (ours,) = root / "usr/lib/x86_64-linux-gnu/libc.so.6", root.glob("opt/domcaps-exporter/python/lib/libc.so.6")
+        assert own.read_bytes() != ours.read_bytes()
+
+
 def test_host_model_is_known_where_the_image_has_libvirts_cpu_map(served: Served) -> None:
     assert bool(served.scrape().having("domcaps_cpu_host_model_info")) == (served.image == DEBIAN)
 
