@@ -86,6 +86,7 @@ lock:
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) pyproject.toml --group test --group lint --group dashboards -o requirements/test.txt
 	echo 'hatchling>=1.26' | $(COMPILE) - -o requirements/build.txt
+	echo kubernetes-validate | $(COMPILE) - -o requirements/schemas.txt
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
