@@ -26,6 +26,9 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links
 
+# where it is set (images set it), each of the some hundred processes of the tests would compile everything anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test test-live test-xen test-systemd test-container lint picture pictures bench soak scale lock clean
 
 run: .venv/ready
