@@ -8,6 +8,7 @@ Tests marked `slow` are left out, unless CI=true or --slow. No test has a time l
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -50,6 +51,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if item not in slow]
         config.hook.pytest_deselected(items=slow)
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end. The garbage collector need not look through it again and again; tests wait for it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
