@@ -88,7 +88,8 @@ TYPED = {
 
 @pytest.fixture
 def zsh(tmp_path: Path) -> Iterator[Callable[[str], str]]:
-    """A real zsh at a terminal: what it makes of a line when the tabulator is pressed. ^X prints the line, and empties it."""
+    """A real zsh at a terminal: what it makes of a line when the tabulator is pressed. ^G prints the line, and empties it: no
+    other key begins with it, so that zsh waits for none."""
     (tmp_path / "completion").write_text(script("zsh", DRIVERS))
     (tmp_path / "a.xml").touch()
     number, terminal = pty.openpty()
@@ -106,10 +107,10 @@ def zsh(tmp_path: Path) -> Iterator[Callable[[str], str]]:
             return said
 
         def complete(typed: str) -> str:
-            return press(f"{PROGRAM} {typed}\t\x18", "]]").rpartition("[[")[2].partition("]]")[0]
+            return press(f"{PROGRAM} {typed}\t\x07", "]]").rpartition("[[")[2].partition("]]")[0]
 
         try:
-            press("tell() { print -r -- '[['$BUFFER']''] '; BUFFER= }; zle -N tell; bindkey '^X' tell; source ./completion\n", "\n")
+            press("tell() { print -r -- '[['$BUFFER']''] '; BUFFER= }; zle -N tell; bindkey '^G' tell; source ./completion\n", "\n")
             press("print -r -- rea''dy\n", "ready")
             yield complete
         finally:

@@ -58,7 +58,7 @@ def answering(
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # it looks so often for its end
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 

@@ -65,7 +65,7 @@ def serving(site: Site, port: int = 0) -> Iterator[str]:
             """Say nothing."""
 
     server = ThreadingHTTPServer((LISTEN, port), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"{LISTEN}:{server.server_port}"
