@@ -75,11 +75,12 @@ def vnc(report: Report) -> bool | None:
 
 
 def test_a_real_device_model_is_asked_over_its_monitor(dom0: Dom0) -> None:
-    found = reported(Xen(dom0.device_model(standins.real_qemu())), dom0)
+    program = standins.wrapper(dom0.folder / "models", standins.real_qemu(), more=f"-name {dom0.folder}")
+    found = reported(Xen(dom0.device_model(program)), dom0)
     assert found["xenpv"].guest.supported is True
     assert vnc(found["xenpv"]) is True
     assert found["xenpv"].version == "4.20.5-pre"
-    assert not standins.left_behind("qtest")
+    assert not standins.left_behind(str(dom0.folder))
 
 
 def test_an_unchanged_host_gives_the_same_facts_and_starts_nothing(dom0: Dom0) -> None:
