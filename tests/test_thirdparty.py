@@ -76,16 +76,17 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Clean:
 
 
 def lend(site: Path) -> None:
-    """The dependencies as they are pinned, file by file, from where the tests run."""
+    """The dependencies as they are pinned, file by file, from where the tests run, with what is compiled of them there."""
     for name in re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "requirements" / "run.txt").read_text(), re.MULTILINE):
         try:
             files = distribution(name).files or ()
         except PackageNotFoundError:  # not for this Python
             continue
         for file in files:
-            if ".." not in file.parts and "__pycache__" not in file.parts:
+            there = Path(str(file.locate()))
+            if ".." not in file.parts and (there.suffix != ".pyc" or there.exists()):
                 (site / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(str(file.locate()), site / file)
+                shutil.copy2(there, site / file)  # with its time, by which Python knows whether what is compiled is up to date
 
 
 @pytest.fixture(scope="module")

@@ -91,13 +91,13 @@ async def half_a_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     await reader.read()
 
 
-async def trickling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One byte every two seconds, of a head that never ends."""
+async def trickling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pause: float = 2) -> None:
+    """One byte after each pause, of a head that never ends."""
     writer.write(b"GET /metrics HTTP/1.1\r\nX: ")
     while not reader.at_eof() and not writer.is_closing():
         writer.write(b"a")
         await writer.drain()
-        await asyncio.sleep(2)
+        await asyncio.sleep(pause)
 
 
 async def trickling_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

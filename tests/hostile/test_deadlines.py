@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,9 +36,16 @@ def hurried() -> Iterator[Victim]:
         yield running
 
 
-@pytest.mark.parametrize(
-    "behaviour", [crowd.silent, crowd.half_a_head, crowd.idle, crowd.trickling, crowd.trickling_body], ids=lambda one: one.__name__
-)
+PATIENT: dict[str, Caller] = {
+    "silent": crowd.silent,
+    "half_a_head": crowd.half_a_head,
+    "idle": crowd.idle,
+    "trickling": partial(crowd.trickling, pause=0.2),  # some bytes within the second that they do not put off
+    "trickling_body": crowd.trickling_body,
+}
+
+
+@pytest.mark.parametrize("behaviour", PATIENT.values(), ids=PATIENT)
 def test_a_caller_who_does_not_get_on_is_let_go_at_the_deadline(hurried: Victim, behaviour: Caller) -> None:
     async def ask() -> float:
         reader, writer = await asyncio.open_connection("127.0.0.1", hurried.port)
