@@ -8,16 +8,17 @@ stderr, `domcaps-exporter: error: …`.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import platform
-import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from domcaps_exporter import (
     apart,
@@ -46,12 +47,10 @@ from domcaps_exporter.notices import Notices
 from domcaps_exporter.probing import Watch
 from domcaps_exporter.process import share_memory
 from domcaps_exporter.progress import Progress, Told
-from domcaps_exporter.remote import LABELS
-from domcaps_exporter.selector import Selector, SelectorError, selector
+from domcaps_exporter.selector import LABELS, Selector, SelectorError, selector
 from domcaps_exporter.service import Service, catalogue
 from domcaps_exporter.sides import side
 from domcaps_exporter.targets import DRIVER, Target, targets
-from domcaps_exporter.web import Front, serve
 
 _GRACE = 1.0
 """Seconds beyond a probe's own deadline in which it may still say what kept it."""
@@ -247,43 +246,15 @@ def _once(said: Flags, mustered: Mustered, chronicle: Chronicle | None = None) -
 
 def _serve(said: Flags) -> int:
     share_memory()
-    notifier, front = systemd.Notifier(os.environ), _front(said)  # first: what systemd says is for nobody that is started below
+    serving: Any = importlib.import_module("domcaps_exporter.serving")  # aiohttp takes longer to load than all else together
+    notifier, front = systemd.Notifier(os.environ), serving.front(said)  # first: what systemd says is for nobody started below
     mustered = _muster(said)
     for plugin in mustered.plugins:
         if plugin.error:
             _LOG.error("plugin refused", extra={"fields": {"plugin": plugin.name, "error": plugin.error}})
     service = _service(said, mustered, chronicle=_chronicle(said, mustered))
-    asyncio.run(_serving(service, _targets(said, mustered), said, front, notifier))
+    asyncio.run(serving.serving(service, _targets(said, mustered), said, front, notifier))
     return 0
-
-
-async def _serving(service: Service, aims: Mapping[str, Target], said: Flags, front: Front, notifier: systemd.Notifier) -> None:
-    stop = asyncio.Event()
-
-    def ready(urls: Sequence[str]) -> None:
-        for url in urls:
-            _LOG.info("listening", extra={"fields": {"url": url}})
-        notifier.tell("READY=1")
-
-    def end() -> None:
-        notifier.tell("STOPPING=1")
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, end)
-    _LOG.info("starting", extra={"fields": {"version": service.version, "drivers": ",".join(service.drivers)}})
-    async with notifier.watched():
-        await serve(service, _addresses(said), said.web_telemetry_path, stop, ready, aims, front)
-    _LOG.info("stopped")
-
-
-def _addresses(said: Flags) -> Sequence[str]:
-    return said.web_listen_address or ([] if said.web_systemd_socket else [":19177"])
-
-
-def _front(said: Flags) -> Front:
-    sockets = systemd.inherited(os.environ) if said.web_systemd_socket else ()
-    return Front(said.web_config_file, said.web_max_requests, sockets=sockets)
 
 
 def _show(said: Flags, chosen: Selector) -> int:

@@ -11,7 +11,7 @@ from domcaps_exporter.commands import COMMANDS, PROGRAM, SHELLS, SUMMARIES
 from domcaps_exporter.contract import is_name
 from domcaps_exporter.flags import UsageError, parser
 from domcaps_exporter.forget import LABELS as LOSS
-from domcaps_exporter.remote import LABELS as GUEST
+from domcaps_exporter.selector import LABELS as GUEST
 
 _VIRTTYPES = ("kvm", "qemu", "xen", "bhyve")
 _FILES = ("A", "B", "DIR", "FILE")

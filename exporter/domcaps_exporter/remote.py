@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 
 from domcaps_exporter.errors import DomcapsError
+from domcaps_exporter.selector import LABELS
 
 LIMIT = 16 << 20
 """Bytes of one answer; a large host's metrics have a tenth of it."""
@@ -32,9 +33,6 @@ class Told:
 
     metrics: str
     documents: tuple[tuple[tuple[str, ...], bytes], ...]
-
-
-LABELS = ("driver", "emulator", "arch", "machine", "virttype")
 
 
 def told(url: str, seconds: float) -> Told:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from domcaps_exporter.errors import DomcapsError
 
+LABELS = ("driver", "emulator", "arch", "machine", "virttype")
+"""What guests can be chosen by."""
+
 
 class SelectorError(DomcapsError):
     """A selector that means nothing; the message says what was found and what was expected."""

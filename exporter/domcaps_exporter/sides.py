@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from domcaps_exporter import document, remote
+from domcaps_exporter import document
 from domcaps_exporter.capabilities import Capabilities, exposed_by, truth_of, words_of
 from domcaps_exporter.diff import Guest, Side
 from domcaps_exporter.errors import DocumentError, DomcapsError
 from domcaps_exporter.model import Document, Identity, Outcome
-from domcaps_exporter.remote import RemoteError
 
 LOCAL = "local"
 _EXPORTER = re.compile(r"https?://", re.IGNORECASE)
@@ -39,7 +39,7 @@ def side(name: str, answered: Answered, seconds: float) -> Side:
     if name == LOCAL:
         return Side(LOCAL, tuple(_guests(LOCAL, answered(None))), whole=True)
     if _EXPORTER.match(name):
-        return Side(remote.shown(name), tuple(_told(name, seconds)), whole=True)
+        return _exporter(name, seconds)
     if _LIBVIRT.fullmatch(name):
         return Side(name, (_listed(name, _domcapabilities(name, seconds)),), whole=False)
     path = Path(name)
@@ -118,21 +118,29 @@ def _domcapabilities(uri: str, seconds: float) -> bytes:
 # ---- exporters ---------------------------------------------------------------------------------------------------------------
 
 
-def _told(url: str, seconds: float) -> Iterator[Guest]:
+def _exporter(url: str, seconds: float) -> Side:
+    remote: Any = importlib.import_module("domcaps_exporter.remote")  # what it needs takes long to load, and only this needs it
+    shown: str = remote.shown(url)
     try:
         told = remote.told(url, seconds)
-        families = list(text_string_to_metric_families(told.metrics))
-    except RemoteError as error:
+    except DomcapsError as error:
         raise SideError(str(error)) from error
+    return Side(shown, tuple(_told(shown, told.metrics, told.documents)), whole=True)
+
+
+def _told(shown: str, metrics: str, documents: Iterable[tuple[tuple[str, ...], bytes]]) -> Iterator[Guest]:
+    """What an exporter says, shown by this address."""
+    try:
+        families = list(text_string_to_metric_families(metrics))
     except (ValueError, LookupError) as error:
-        raise SideError(f"{remote.shown(url)}: its /metrics cannot be read: {error}") from error
+        raise SideError(f"{shown}: its /metrics cannot be read: {error}") from error
     samples = [sample for family in families for sample in family.samples]
     if not any(sample.name == "domcaps_exporter_build_info" for sample in samples):
-        raise SideError(f"{remote.shown(url)}: no exporter of domain capabilities")
+        raise SideError(f"{shown}: no exporter of domain capabilities")
     for sample in samples:
         if sample.name == "domcaps_probe_success" and sample.value != 1:
-            raise SideError(f"{remote.shown(url)}: its driver {sample.labels.get('driver')} has no answer at the moment")
-    words = {labels: _words(labels[0], remote.shown(url), xml, Identity(*labels[1:])) for labels, xml in told.documents}
+            raise SideError(f"{shown}: its driver {sample.labels.get('driver')} has no answer at the moment")
+    words = {labels: _words(labels[0], shown, xml, Identity(*labels[1:])) for labels, xml in documents}
     for known in exposed_by(families):
         one = known.identity
         yield Guest(known, words.get((known.driver, one.emulator, one.arch, one.machine, one.virttype)), proven=True)

@@ -274,6 +274,12 @@ def test_a_refused_plugin_is_named_and_costs_only_itself(world: World) -> None:
     assert world.run("show", "--no-driver.broken", world.configure("drivers: {broken: {a: 1}}\n")).code == 0
 
 
+def test_what_serves_is_not_loaded_to_show() -> None:
+    code = "import sys, domcaps_exporter.cli; print(*{'aiohttp', 'domcaps_exporter.web'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
 # ---- serving -----------------------------------------------------------------------------------------------------------------
 
 

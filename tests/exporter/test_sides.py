@@ -14,7 +14,8 @@ import pytest
 
 from domcaps_exporter.document import MAX_BYTES, write
 from domcaps_exporter.model import Document, Failure, Identity, Outcome, Report, Verdict
-from domcaps_exporter.remote import LABELS, LIMIT, RemoteError, shown, told
+from domcaps_exporter.remote import LIMIT, RemoteError, shown, told
+from domcaps_exporter.selector import LABELS
 from domcaps_exporter.sides import SideError, side
 
 DOCUMENT = Document("kvm", "x86_64", "/bin/q", "pc-q35-7.2", 8)
