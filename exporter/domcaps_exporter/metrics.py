@@ -106,7 +106,8 @@ _FAMILIES = {
         "The CPU model that the mode host-model means on this host.", (*_IDENTITY, "model", "vendor", "fallback")
     ),
     "domcaps_cpu_host_feature": _About(
-        "Whether the host CPU, as the hypervisor expands it, offers this feature to guests.", (*_IDENTITY, "feature")
+        "Whether the host CPU, as the hypervisor expands it, offers this feature to guests that run on it, not to emulated ones.",
+        (*_IDENTITY, "feature"),
     ),
     "domcaps_machine_info": _About(
         "Which versioned machine type the machine's name means today, from the emulator.", (*_IDENTITY, "canonical", "deprecated")

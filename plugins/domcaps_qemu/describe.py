@@ -19,7 +19,7 @@ from domcaps_exporter.view import View
 from domcaps_qemu.beyond import BEYOND
 from domcaps_qemu.emulators import Emulator, emulators, host_arch
 from domcaps_qemu.firmware import descriptors_of
-from domcaps_qemu.guests import guests, may_open_kvm, unknown_user
+from domcaps_qemu.guests import about_user, guests, may_open_kvm
 from domcaps_qemu.machines import Machine, misnamed, preferred
 from domcaps_qemu.needs import unknown_versions
 from domcaps_qemu.processor import SECURITY_AND_MIGRATION, Processor, processor
@@ -101,7 +101,7 @@ def _gone(guest: Guest, verdict: Verdict) -> Report:
 def _case(view: View, emulator: Emulator, wanted: Wanted, profile: Version, failures: Failures) -> _Case:
     path = view.text(question("resolve", emulator.path)) or emulator.path
     types = _types(emulator) if wanted.machine_types else ()
-    notes = (*(unknown_user(view, wanted) if emulator.native else ()), *unknown_versions(view))
+    notes = (*(about_user(view, wanted) if emulator.native else ()), *unknown_versions(view))
     return _Case(emulator, wanted, profile, path, types, failures, notes)
 
 

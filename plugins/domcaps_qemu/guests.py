@@ -25,6 +25,7 @@ _USUAL = ("libvirt-qemu", "qemu")
 _ACCOUNT = re.compile(rb"""^\s*(user|group)\s*=\s*(["'])\+?(.*?)\2""", re.MULTILINE)
 """libvirt takes either quote (virconf.c)."""
 
+_KVM = "/dev/kvm"
 _OS_RELEASE = question("read", "/etc/os-release")
 _IDS = re.compile(r"""^(ID|ID_LIKE)=(["']?)(.*?)\2\s*$""", re.MULTILINE)
 _BUILT_WITH = {"ubuntu": "kvm", "debian": "libvirt-qemu", **dict.fromkeys(("fedora", "rhel", "centos", "suse"), "qemu")}
@@ -83,25 +84,40 @@ def built_with(data: bytes) -> str:
     return next((_BUILT_WITH[word] for word in words if word in _BUILT_WITH), "")
 
 
-def unknown_user(view: View, wanted: Wanted) -> tuple[str, ...]:
-    """Why nobody knows whether the user that runs guests may use KVM, if so."""
+def about_user(view: View, wanted: Wanted) -> tuple[str, ...]:
+    """Who it is that runs guests and may not open /dev/kvm, or why nobody knows whether they may, if it is so."""
     account = guest_user(view, wanted)
     answer = view.answer(_access(account or OWN))
     if account is None:
         lacks = "may not be read" if view.text(question("read", _QEMU_CONF)) is None else "names no user"
         return () if answer == b"yes" else (f"whether guests may use KVM is unknown: {_QEMU_CONF} {lacks}",)
-    if not isinstance(answer, Refusal) or answer.why == "absent":
-        return () if answer == b"yes" else _unknown_group(view, wanted, account)
+    if answer == b"yes" or (isinstance(answer, Refusal) and answer.why == "absent"):
+        return ()
+    if not isinstance(answer, Refusal):
+        return _denied(view, wanted, account)
     setting = "guest_user: " if wanted.guest_user else ""
     return (f"{setting}{answer.text or answer.why}; whether guests may use KVM is unknown",)
 
 
-def _unknown_group(view: View, wanted: Wanted, account: Account) -> tuple[str, ...]:
+def _denied(view: View, wanted: Wanted, account: Account) -> tuple[str, ...]:
+    """By their own groups they may not; the one that libvirt adds may decide."""
     told = {one.group: may_open_kvm(view, one) for one in _possible(view, wanted, account)}
-    if len(set(told.values())) < 2:
-        return ()
+    if set(told.values()) == {False}:
+        who = account.user or "the exporter's own user"
+        return (f"guests are run by {who}, {_known_by(view, wanted, account)}, and {_KVM} is closed to that user and its groups",)
     letting = " or ".join(group for group, truth in told.items() if truth)
+    if not letting or all(told.values()):
+        return ()
     return (f"whether guests may use KVM is unknown: {account.user} may in the group {letting}, and {_QEMU_CONF} names none",)
+
+
+def _known_by(view: View, wanted: Wanted, account: Account) -> str:
+    if wanted.guest_user:
+        return "as guest_user says"
+    if not account.user:
+        return f"for there is no {_QEMU_CONF}"
+    named = view.form(question("read", _QEMU_CONF), _account)
+    return f"as {_QEMU_CONF} says" if isinstance(named, Account) and named.user else "as libvirt is built"
 
 
 def guests(view: View, emulator: Emulator, wanted: Wanted, host: str, profile: Version) -> Iterator[tuple[Guest, Machine, Verdict]]:
@@ -170,7 +186,7 @@ def _scope(view: View, emulator: Emulator, virttype: str) -> str:
 
 
 def _access(account: Account) -> Question:
-    return question("access", "/dev/kvm", "rw", account.user, *filter(None, (account.group,)))
+    return question("access", _KVM, "rw", account.user, *filter(None, (account.group,)))
 
 
 def _is_there(view: View, account: Account) -> bool:
@@ -207,7 +223,7 @@ def _kvm_works(view: View, emulator: Emulator) -> Truth:
 def _runs(view: View, emulator: Emulator, wanted: Wanted, virttype: str) -> Verdict:
     if virttype == "qemu":
         return _verdict(value("", Need("qemu-tcg", lambda one: one.tcg)), emulator)
-    there = view.there(question("exists", "/dev/kvm"))
+    there = view.there(question("exists", _KVM))
     device: Need[Emulator] = Need("dev-kvm", lambda _: there)
     built: Need[Emulator] = Need("qemu-kvm-build", lambda one: one.compiled)
     works: Need[Emulator] = Need("qemu-kvm", lambda one: _kvm_works(view, one) if one.compiled is not False else None)

@@ -232,6 +232,8 @@ def _both(one: Truth, other: Truth) -> Truth:
 
 
 def _host_features(world: World) -> tuple[tuple[str, bool], ...]:
-    """What the host's CPU offers, by QEMU's full expansion; nothing where QEMU has no accelerator for it."""
+    """What the host's CPU offers, by QEMU's full expansion. An emulated guest is offered none of it."""
+    if world.virttype == "qemu":
+        return ()
     told = hyperv_answer(world) or {}
     return tuple((name, offered) for name, offered in told.items() if isinstance(offered, bool) and not name.startswith("hv-"))

@@ -268,6 +268,12 @@ def test_what_is_kept_for_one_wish_is_not_taken_for_another() -> None:
             assert kept == tuple(reports(View(recording.facts), wanted))
 
 
+def test_an_emulated_guest_is_not_offered_what_the_hosts_processor_has() -> None:
+    for recording in recordings():
+        told = {(one.identity.virttype, bool(one.host_features)) for one in recording.described({}) if one.document is not None}
+        assert told <= {("kvm", True), ("qemu", False)}
+
+
 def test_only_guests_that_might_use_kvm_have_a_note_that_nobody_knows_who_runs_them() -> None:
     users = ("", "libvirt-qemu", "qemu")
     nobody: Mapping[Question, Answer] = {question("access", "/dev/kvm", "rw", user): Refusal("error", "no user") for user in users}

@@ -10,7 +10,7 @@ import pytest
 from domcaps_exporter import ABSENT, Answer, Question, Refusal, Truth, Verdict, question
 from domcaps_exporter.view import View
 from domcaps_qemu.emulators import Emulator, native
-from domcaps_qemu.guests import OWN, Account, guest_user, guests, unknown_user
+from domcaps_qemu.guests import OWN, Account, about_user, guest_user, guests
 from domcaps_qemu.machines import Machine
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.world import ACCELERATED, EMULATED
@@ -248,9 +248,9 @@ def test_a_user_without_a_group_is_put_in_the_one_that_libvirt_was_built_with(
     groups |= {access("me", letting): b"yes"} if letting else {}
     host = {**HOST, CONF: b'user = "me"', OS: release, access("me"): b"no", **groups}
     assert kinds(host=host)[f"q35 kvm {ACCELERATED}"].supported is expected
-    notes = unknown_user(View(host), Wanted())
+    notes = about_user(View(host), Wanted())
     assert [f"me may in the group {letting}, and /etc/libvirt/qemu.conf names none" in note for note in notes] == (
-        [True] if expected is None else []
+        {None: [True], False: [False], True: []}[expected]
     )
 
 
@@ -272,8 +272,8 @@ def test_a_user_of_the_setting_is_in_its_own_groups_only() -> None:
 @pytest.mark.parametrize(("conf", "why"), [(Refusal("denied"), "may not be read"), (NAMES_NOBODY, "names no user")])
 def test_that_nobody_knows_the_user_is_said_where_it_matters(conf: Answer, why: str) -> None:
     nobody = {CONF: conf, access("libvirt-qemu"): Refusal("error"), access("qemu"): Refusal("error")}
-    assert unknown_user(View({**nobody, access(): b"yes"}), Wanted()) == ()
-    [note] = unknown_user(View({**nobody, access(): b"no"}), Wanted())
+    assert about_user(View({**nobody, access(): b"yes"}), Wanted()) == ()
+    [note] = about_user(View({**nobody, access(): b"no"}), Wanted())
     assert f"/etc/libvirt/qemu.conf {why}" in note
 
 
@@ -284,9 +284,28 @@ def test_where_there_is_no_libvirt_guests_are_the_exporters_own() -> None:
 
 def test_a_user_who_is_not_there_is_said_with_the_setting_that_names_them() -> None:
     view = View({access("me"): Refusal("error", "there is no user 'me'")})
-    assert unknown_user(view, Wanted(guest_user="me")) == (
+    assert about_user(view, Wanted(guest_user="me")) == (
         "guest_user: there is no user 'me'; whether guests may use KVM is unknown",
     )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "facts", "words"),
+    [
+        (Wanted(guest_user="me"), {access("me"): b"no"}, "by me, as guest_user says, and /dev/kvm"),
+        (Wanted(), {CONF: b'user = "me"', OS: DEBIAN, access("me"): b"no", access("me", "libvirt-qemu"): b"no"}, "by me, as /etc/"),
+        (
+            Wanted(),
+            {CONF: NAMES_NOBODY, OS: DEBIAN, access("libvirt-qemu"): b"no", access("libvirt-qemu", "libvirt-qemu"): b"no"},
+            "by libvirt-qemu, as libvirt is built, and",
+        ),
+        (Wanted(), {CONF: ABSENT, access(): b"no"}, "by the exporter's own user, for there is no /etc/libvirt/qemu.conf, and"),
+    ],
+)
+def test_who_it_is_that_may_not_open_kvm_is_said(wanted: Wanted, facts: Mapping[Question, Answer], words: str) -> None:
+    (note,) = about_user(View(facts), wanted)
+    assert words in note
+    assert about_user(View({one: b"yes" if one.kind == "access" else told for one, told in facts.items()}), wanted) == ()
 
 
 def test_the_setting_wins_over_qemu_conf() -> None:
