@@ -24,7 +24,7 @@ def front(said: Flags) -> Front:
 
 
 async def serving(service: Service, aims: Mapping[str, Target], said: Flags, front: Front, notifier: systemd.Notifier) -> None:
-    """Answer requests until SIGTERM or SIGINT, and tell the log and systemd how far it is."""
+    """Answer requests until SIGTERM or SIGINT, or until the terminal is gone; tell the log and systemd how far it is."""
     stop = asyncio.Event()
 
     def ready(urls: Sequence[str]) -> None:
@@ -36,12 +36,18 @@ async def serving(service: Service, aims: Mapping[str, Target], said: Flags, fro
         notifier.tell("STOPPING=1")
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, end)
+    ends = {signal.SIGINT: end, signal.SIGTERM: end, signal.SIGHUP: end if os.isatty(0) else _keep_on}
+    for number, handler in ends.items():
+        asyncio.get_running_loop().add_signal_handler(number, handler)
     _LOG.info("starting", extra={"fields": {"version": service.version, "drivers": ",".join(service.drivers)}})
     async with notifier.watched():
         await serve(service, _addresses(said), said.web_telemetry_path, stop, ready, aims, front)
     _LOG.info("stopped")
+
+
+def _keep_on() -> None:
+    """Others read their configuration anew at SIGHUP. To end would look like a clean exit to systemd, which would leave it so."""
+    _LOG.warning("SIGHUP changes nothing: the configuration is read at the start, and the web configuration at each request")
 
 
 def _addresses(said: Flags) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -307,9 +308,9 @@ Start = Callable[..., Serving]
 def start(world: World) -> Iterator[Start]:
     processes: list[subprocess.Popen[str]] = []
 
-    def launch(*argv: str) -> Serving:
+    def launch(*argv: str, stdin: int = subprocess.DEVNULL) -> Serving:
         whole = [*ALONE, "--web.listen-address=127.0.0.1:0", "--log.format=json", *argv]
-        process = subprocess.Popen(whole, env=world.environment(), stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(whole, env=world.environment(), stdin=stdin, stderr=subprocess.PIPE, text=True)
         processes.append(process)
         assert process.stderr is not None
         events = (json.loads(line) for line in process.stderr)
@@ -329,6 +330,24 @@ def test_it_says_where_it_listens_serves_and_stops_cleanly(start: Start, number:
     code, took = serving.stop(number)
     assert code == 0
     assert took < 3  # a tenth of a second where nobody else uses the machine
+
+
+def test_a_hangup_changes_nothing_and_is_answered_in_the_log(start: Start) -> None:
+    serving = start()
+    serving.process.send_signal(signal.SIGHUP)
+    assert serving.process.stderr is not None
+    assert "SIGHUP changes nothing" in serving.process.stderr.readline()
+    assert "domcaps_guest_supported" in serving.get("metrics")
+    assert serving.stop(signal.SIGTERM)[0] == 0
+
+
+def test_a_hangup_of_its_own_terminal_ends_it(start: Start) -> None:
+    ours, its = pty.openpty()
+    try:
+        assert start(stdin=its).stop(signal.SIGHUP)[0] == 0
+    finally:
+        os.close(ours)
+        os.close(its)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
