@@ -47,8 +47,8 @@ FEWEST = 5
 
 SETTINGS = {
     1000: "drivers: {qemu: {guest_user: root, machines: [q35, pc]}}\n",
-    10000: "drivers: {qemu: {guest_user: root, machines: [q35, pc, microvm], virttypes: [kvm, qemu], host_features: all, "
-    "machine_types: true}}\n"
+    10000: "drivers: {qemu: {guest_user: root, machines: [q35, pc, microvm, pc-q35-6.2], virttypes: [kvm, qemu], "
+    "host_features: all, machine_types: true}}\n"
     "metrics: {blockers: true}\n",
 }
 """What makes about so many series of an x86 host."""
