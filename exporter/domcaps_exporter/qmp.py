@@ -221,12 +221,38 @@ def mapping(value: Any) -> Object:
 
 
 def entries(line: bytes) -> list[Object]:
-    """A reply that is a list of objects; empty where QEMU answered with an error."""
-    told = reply(line)
+    """A reply that is a list of objects; empty where QEMU knows no such command or device."""
+    told = answered(line)
     return [] if told.error is not None else objects(told.value)
 
 
+def some(line: bytes) -> list[Object]:
+    """A reply that is a list of objects which no QEMU has none of; empty where QEMU knows no such command."""
+    told = answered(line)
+    if told.error is None and not told.value:
+        raise ValueError("an empty list")
+    return entries(line)
+
+
 def returned(line: bytes) -> Object | None:
-    """A reply that is an object."""
+    """A reply that is an object; None where QEMU knows no such command or device."""
+    told = answered(line)
+    return None if told.error is not None else mapping(told.value)
+
+
+def granted(line: bytes) -> Object | None:
+    """A reply that is an object; None where QEMU refused it, whatever it said."""
     told = reply(line)
     return None if told.error is not None else mapping(told.value)
+
+
+def answered(line: bytes) -> Reply:
+    """A reply to what every QEMU answers that knows it: any other error is no answer, and may pass."""
+    told = reply(line)
+    if told.error not in (None, *_UNKNOWN):
+        raise ValueError(f"an error ({told.error})")
+    return told
+
+
+_UNKNOWN = ("CommandNotFound", "DeviceNotFound")
+"""The classes of errors by which QEMU says that there is no such thing."""

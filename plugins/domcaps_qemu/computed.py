@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from domcaps_exporter import Element, Truth, question
-from domcaps_exporter.qmp import command, flag, number, objects, returned, text
+from domcaps_exporter.qmp import command, flag, granted, number, objects, text
 from domcaps_exporter.rules import Need, ValueRow, value
 from domcaps_qemu.replies import expansion
 from domcaps_qemu.world import World
@@ -59,7 +59,7 @@ def sev_numbers(world: World) -> tuple[Element, ...]:
 
 def _sev(line: bytes) -> tuple[int, int, str | None] | tuple[()]:
     """query-sev-capabilities: the C-bit's position, the bits it costs, and the first processor's identifier (since 7.1)."""
-    told = returned(line)
+    told = granted(line)
     if told is None:
         return ()
     return number(told["cbitpos"]), number(told["reduced-phys-bits"]), text(told["cpu0-id"]) if "cpu0-id" in told else None
@@ -78,7 +78,7 @@ class Sgx:
 
 
 def _sgx(line: bytes) -> Sgx | tuple[()]:
-    told = returned(line)
+    told = granted(line)
     if told is None:
         return ()
     parts = tuple((name, flag(told[name])) for name in ("flc", "sgx1", "sgx2"))

@@ -12,7 +12,7 @@ from typing import TypeVar
 from domcaps_exporter import Refusal, Truth, question
 from domcaps_exporter.view import View
 from domcaps_qemu.machines import Machine, machines
-from domcaps_qemu.replies import Schema, accelerators, kvm, names, target, version
+from domcaps_qemu.replies import Schema, accelerators, kvm, qom_types, target, version
 from domcaps_qemu.settings import Wanted
 from domcaps_qemu.world import ACCELERATED, BINARY
 
@@ -112,7 +112,7 @@ def _emulator(view: View, path: str, guess: str, host: str | None) -> Emulator:
     arch = _LIBVIRT_NAME.get(arch, arch)
     schema = _told(view, path, BINARY, "query-qmp-schema", Schema)
     present, enabled = _kvm(view, path)
-    types = _told(view, path, BINARY, "qom-list-types", names)
+    known = _told(view, path, BINARY, "qom-list-types", qom_types)
     return Emulator(
         path=path,
         target=arch,
@@ -120,7 +120,7 @@ def _emulator(view: View, path: str, guess: str, host: str | None) -> Emulator:
         compiled=present,
         enabled=enabled and present,
         tells_accelerators=None if schema is None else schema.has("query-accelerators"),
-        tcg=None if types is None else "tcg-accel" in types,
+        tcg=None if known is None else "tcg-accel" in known,
         version=".".join(map(str, _told(view, path, BINARY, "query-version", version) or ())),
         machines=_told(view, path, BINARY, "query-machines", machines),
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from domcaps_exporter.qmp import Object, entries, flag, number, text
+from domcaps_exporter.qmp import Object, flag, number, some, text
 from domcaps_exporter.rules import Version
 
 
@@ -22,8 +22,8 @@ class Machine:
 
 
 def machines(line: bytes) -> tuple[Machine, ...]:
-    """query-machines in QEMU's order, without `none`, which no guest can have."""
-    return tuple(_machine(entry) for entry in entries(line) if entry["name"] != "none")
+    """query-machines in QEMU's order, without `none`, which no guest can have and every QEMU has."""
+    return tuple(_machine(entry) for entry in some(line) if entry["name"] != "none")
 
 
 def _machine(entry: Object) -> Machine:

@@ -1,8 +1,8 @@
 """What QEMU's replies say, read strictly: the forms that rules look at. Pure.
 
 A reader takes the JSON text of one QMP reply and fails (ValueError, LookupError, TypeError) where it is not what QEMU's reference
-promises; `View.form` makes UnreadableAnswer of that. What a later QEMU says besides is passed over. Where QEMU answered with an
-error, a list is empty, and any other form None or empty.
+promises; `View.form` makes UnreadableAnswer of that. What a later QEMU says besides is passed over. Where QEMU knows no such
+command or device, a list is empty, and any other form None or empty; any other error is no answer, unless a reader says so.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from domcaps_exporter.qmp import Object, entries, flag, listing, mapping, number, objects, reply, returned, text
+from domcaps_exporter.qmp import Object, answered, entries, flag, granted, listing, mapping, number, objects, returned, some, text
 
 # ---- lists -------------------------------------------------------------------------------------------------------------------
 
@@ -20,15 +20,20 @@ def names(line: bytes) -> frozenset[str]:
     return frozenset(text(entry["name"]) for entry in entries(line))
 
 
+def qom_types(line: bytes) -> frozenset[str]:
+    """qom-list-types."""
+    return frozenset(text(entry["name"]) for entry in some(line))
+
+
 def strings(line: bytes) -> frozenset[str]:
     """A reply that is a list of strings."""
-    told = reply(line)
+    told = answered(line)
     return frozenset() if told.error is not None else frozenset(map(text, listing(told.value)))
 
 
 def options(line: bytes) -> Mapping[str, frozenset[str]]:
     """query-command-line-options: option → its parameters."""
-    return {text(entry["option"]): frozenset(text(one["name"]) for one in objects(entry["parameters"])) for entry in entries(line)}
+    return {text(entry["option"]): frozenset(text(one["name"]) for one in objects(entry["parameters"])) for entry in some(line)}
 
 
 def gics(line: bytes) -> Sequence[tuple[int, bool, bool]]:
@@ -85,7 +90,7 @@ def _definition(entry: Object) -> Object:
 
 def expansion(line: bytes) -> Object:
     """The `model` of query-cpu-model-expansion: its `name`, and its `props`; empty where QEMU answered with an error."""
-    told = returned(line)
+    told = granted(line)
     if told is None:
         return {}
     model = mapping(told["model"])
@@ -104,7 +109,7 @@ class Schema:
     """query-qmp-schema, asked by path as in `query-display-options/ret-type/+sdl`."""
 
     def __init__(self, line: bytes) -> None:
-        entities = {text(entity["name"]): entity for entity in entries(line)}
+        entities = {text(entity["name"]): entity for entity in some(line)}
         self._steps = {name: _steps(entity) for name, entity in entities.items()}
         self._elements = {name: text(one["element-type"]) for name, one in entities.items() if one["meta-type"] == "array"}
 

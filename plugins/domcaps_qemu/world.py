@@ -15,7 +15,7 @@ from domcaps_exporter.qmp import command
 from domcaps_exporter.rules import Version
 from domcaps_exporter.view import Aspect, View, any_known, presence_of
 from domcaps_qemu.firmware import Descriptors, Firmware
-from domcaps_qemu.replies import Schema, names, options, strings
+from domcaps_qemu.replies import Schema, names, options, qom_types, strings
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class World:
 
     def has_type(self, *types: str) -> Truth:
         """Does QEMU know any of these QOM types?"""
-        known = self.binary(names, "qom-list-types")
+        known = self.binary(qom_types, "qom-list-types")
         return None if known is None else any(one in known for one in types)
 
     def has_property(self, typename: str, name: str) -> Truth:

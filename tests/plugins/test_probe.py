@@ -202,6 +202,21 @@ def test_an_emulator_that_made_no_sense_once_is_asked_again_later_though_its_fil
     assert not probed(qemu, hosts).launched
 
 
+@pytest.mark.parametrize("asked", ["qom-list-types", "query-machines", "query-qmp-schema", "query-command-line-options"])
+@pytest.mark.parametrize("behaviour", ["fails", "lists nothing,"])
+def test_a_list_that_qemu_did_not_give_once_is_no_list_of_nothing(tmp_path: Path, behaviour: str, asked: str) -> None:
+    mood, hosts, clock = tmp_path / "mood", Hosts(), Clock()
+    mood.touch()
+    qemu = driver(standins.moody(tmp_path / "moody", f"'{behaviour} {asked}'", mood), clock=clock)
+    with pytest.raises(UnreadableAnswer, match=asked):
+        reported(qemu, hosts)
+    mood.unlink()
+    with pytest.raises(UnreadableAnswer, match=asked):
+        reported(qemu, hosts)
+    clock.now += FIRST
+    assert all(one.document is not None for one in reported(qemu, hosts))
+
+
 def test_an_emulator_that_never_makes_sense_is_started_less_and_less(tmp_path: Path) -> None:
     hosts, clock = Hosts(), Clock()
     qemu = driver(standins.emulator(tmp_path, "senseless"), clock=clock)

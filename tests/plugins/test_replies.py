@@ -9,6 +9,7 @@ import pytest
 
 from domcaps_exporter import qmp
 from domcaps_qemu import replies
+from domcaps_qemu.machines import machines
 from domcaps_qemu.replies import Schema
 
 ERROR = b'{"error": {"class": "CommandNotFound", "desc": ""}}'
@@ -42,6 +43,24 @@ def test_what_qemu_says_is_read(read: Callable[[bytes], object], value: object, 
 )
 def test_an_error_is_nothing(read: Callable[[bytes], object]) -> None:
     assert not read(ERROR)
+
+
+@pytest.mark.parametrize(
+    "read", [replies.names, replies.strings, replies.options, replies.gics, replies.target, replies.kvm, Schema]
+)
+def test_an_error_that_may_pass_is_no_answer(read: Callable[[bytes], object]) -> None:
+    with pytest.raises(ValueError, match="GenericError"):
+        read(b'{"error": {"class": "GenericError", "desc": "out of memory"}}')
+
+
+def test_a_refused_expansion_is_nothing_whatever_the_error() -> None:
+    assert not replies.expansion(b'{"error": {"class": "GenericError", "desc": "no such property"}}')
+
+
+@pytest.mark.parametrize("read", [replies.qom_types, replies.options, Schema, machines])
+def test_what_every_qemu_has_is_never_nothing(read: Callable[[bytes], object]) -> None:
+    with pytest.raises(ValueError, match="an empty list"):
+        read(returned([]))
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b"5", b"{}", b'{"error": 1}', b'{"error": {"class": 1}}', b'{"error": {}}'])

@@ -89,18 +89,21 @@ def pass_on(told: IO[bytes], ours: socket.socket, stream: socket.socket) -> None
         stream.sendall(EVENT + reply + EVENT)
 
 
-def busy(argv: Sequence[str]) -> None:
-    """The real one, on a host whose processor's firmware has no time for it just now."""
-    ours, theirs = socket.socketpair()
-    stream = monitor(argv)
-    relayed = [re.sub(r"fd=\d+", f"fd={theirs.fileno()}", word) for word in argv]
-    with subprocess.Popen([REAL, *relayed], pass_fds=[theirs.fileno()]), theirs, ours.makefile("rb") as told:
-        stream.sendall(told.readline())
-        for line in stream.makefile("rb"):
-            ours.sendall(line)
-            reply = told.readline()
-            asked = json.loads(line)["execute"]
-            stream.sendall(BUSY if asked == "query-sev-capabilities" else reply)
+def answering(wrong: bytes, asked: str) -> Callable[[Sequence[str]], None]:
+    """The real one, but for this answer to this question."""
+
+    def behave(argv: Sequence[str]) -> None:
+        ours, theirs = socket.socketpair()
+        stream = monitor(argv)
+        relayed = [re.sub(r"fd=\d+", f"fd={theirs.fileno()}", word) for word in argv]
+        with subprocess.Popen([REAL, *relayed], pass_fds=[theirs.fileno()]), theirs, ours.makefile("rb") as told:
+            stream.sendall(told.readline())
+            for line in stream.makefile("rb"):
+                ours.sendall(line)
+                reply = told.readline()
+                stream.sendall(wrong if json.loads(line)["execute"] == asked else reply)
+
+    return behave
 
 
 def changing(argv: Sequence[str]) -> None:
@@ -112,6 +115,8 @@ def changing(argv: Sequence[str]) -> None:
             os.kill(os.getpid(), 9)
         stream.sendall(AGREED)
 
+
+LISTS = ("qom-list-types", "query-machines", "query-qmp-schema", "query-command-line-options")
 
 BEHAVIOURS: dict[str, Callable[[Sequence[str]], None]] = {
     "never-answers": says(),
@@ -126,7 +131,9 @@ BEHAVIOURS: dict[str, Callable[[Sequence[str]], None]] = {
     "refuses-capabilities": says(GREETING, b'{"error": {"class": "CommandNotFound", "desc": "no"}}\n'),
     "killed": changing,
     "late": late,
-    "busy": busy,
+    "busy": answering(BUSY, "query-sev-capabilities"),  # the processor's firmware has no time for it just now
+    **{f"fails {asked}": answering(BUSY, asked) for asked in LISTS},
+    **{f"lists nothing, {asked}": answering(b'{"return": []}\n', asked) for asked in LISTS},
     "eventful": eventful,
 }
 
