@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 
 from aiohttp import Payload
@@ -24,10 +25,11 @@ class Instalments(Payload):
         return b"".join(self._pieces).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Wait for the asker after each instalment."""
+        """Wait for the asker after each instalment. Everybody else has a turn as well, and it comes out if the asker has left."""
         for one in _instalments(self._pieces):
             await writer.write(one)
             await writer.drain()
+            await asyncio.sleep(0)
 
 
 def _instalments(pieces: Sequence[bytes]) -> Iterator[bytes | memoryview]:

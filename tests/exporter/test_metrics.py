@@ -14,7 +14,7 @@ from tests.reading import parsed
 
 from domcaps_exporter.document import read
 from domcaps_exporter.exposition import TEXT_0, Part, written
-from domcaps_exporter.metrics import Exposed, Options, exposed
+from domcaps_exporter.metrics import Exposed, Options, exposed, lines
 from domcaps_exporter.model import (
     Cpu,
     CpuMode,
@@ -284,6 +284,33 @@ def test_a_report_that_cannot_be_shown_costs_its_driver_only() -> None:
     assert failed.failure is not None
     assert failed.failure.reason == "contract"
     assert "TypeError" in failed.failure.text
+
+
+ODD = b"/bin/\xff".decode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        MachineType("q", None),  # type: ignore[arg-type]
+        MachineType("q", 3),  # type: ignore[arg-type]
+        MachineType(None),  # type: ignore[arg-type]
+        MachineType("q", vcpus_max="a dozen"),  # type: ignore[arg-type]
+        MachineType("q", vcpus_max=10**400),
+    ],
+    ids=str,
+)
+def test_a_machine_type_that_cannot_be_shown_costs_its_driver_only(machine: MachineType) -> None:
+    failed = exposed(outcome(replace(REPORT, machine_types=(machine,))), 10_000, Options())
+    assert failed.failure is not None
+    assert failed.failure.reason == "contract"
+
+
+def test_a_machine_type_by_an_odd_name_is_shown_escaped() -> None:
+    report = replace(REPORT, identity=replace(IDENTITY, emulator=ODD), machine_types=(MachineType(ODD, ODD, vcpus_max=8),))
+    shown = lines(exposed(outcome(report), 10_000, Options()).samples)
+    assert shown["domcaps_machine_type_info"].count(b"udcff") == 3
+    assert shown["domcaps_machine_type_vcpus_max"].endswith(b" 8.0\n")
 
 
 def test_a_failure_stays_what_it_is() -> None:

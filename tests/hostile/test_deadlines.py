@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 import time
 from collections.abc import Coroutine, Iterator
@@ -136,6 +137,28 @@ def test_half_a_head_over_tls_is_told_too(secure: Victim) -> None:
     assert run(ask()).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
 
 
+def test_who_leaves_amid_a_large_answer_over_tls_is_nothing_for_the_log(secure: Victim) -> None:
+    """The fixture looks into it."""
+
+    async def leave() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", secure.port, ssl=trusting())
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        writer.write(crowd.UNPACKED)
+        assert await reader.read(10)
+        writer.transport.abort()
+
+    async def ask() -> bytes:
+        for _ in range(20):
+            await leave()
+        reader, writer = await asyncio.open_connection("127.0.0.1", secure.port, ssl=trusting())
+        writer.write(crowd.SCRAPE)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    assert run(ask()).startswith(b"HTTP/1.1 200 OK")
+
+
 def trusting() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -187,7 +210,7 @@ def secure(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     Authority(folder).certify("server", "IP:127.0.0.1")
     auth = f"client_auth_type: {request.param}"
     (folder / "web.yml").write_text(f"tls_server_config: {{cert_file: server.pem, key_file: server.key, {auth}}}\n")
-    with victim(f"--web={folder / 'web.yml'}", *SHORT) as running:
+    with victim(f"--web={folder / 'web.yml'}", "--values=9000", *SHORT) as running:
         yield running
         running.process.terminate()
         assert running.process.stderr is not None
