@@ -156,7 +156,7 @@ class Tenant:
                 self._process = begun.result()
             except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
                 self._line.close()
-                raise Gone(Failure("crashed", f"no process can be started for it: {error}")) from error
+                raise Gone(Failure("refused", f"no process can be started for it: {error}")) from error
 
     def ask(self, request: Request, deadline: float) -> Reply:
         """One request and its reply.

@@ -274,6 +274,10 @@ def _reaped(program: Program) -> Generator[None]:
         os.close(program.stderr)
 
 
+def _named(argv: object) -> str:
+    return str(argv[0]) if isinstance(argv, (tuple, list)) and argv else str(argv)
+
+
 @contextmanager
 def killed_at(deadline: float, program: Group) -> Generator[None]:
     """At the deadline the program is killed, if the block is still on.
@@ -286,7 +290,7 @@ def killed_at(deadline: float, program: Group) -> Generator[None]:
     try:
         timer.start()
     except RuntimeError as error:
-        raise ProbeRefused(f"nobody could end {program.process.args!r} at its deadline: {error}") from error
+        raise ProbeRefused(f"there is no thread to end {_named(program.process.args)} with at its deadline: {error}") from error
     try:
         yield
     finally:

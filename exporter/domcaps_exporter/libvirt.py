@@ -33,7 +33,7 @@ _TRIPLETS = {"i686": "i386-linux-gnu", "ppc64le": "powerpc64le-linux-gnu", "armv
 def installed(view: View, arch: str) -> Version | None:
     """The installed libvirt's version, read off its library (`libvirt.so.0.11003.0` is 11.3.0); None without one."""
     for folder in (f"/usr/lib/{_TRIPLETS.get(arch, f'{arch}-linux-gnu')}", "/usr/lib64", "/usr/lib"):
-        found = _SONAME.search(view.text(question("resolve", f"{folder}/libvirt.so.0")) or "")
+        found = _SONAME.search(view.path(question("resolve", f"{folder}/libvirt.so.0")) or "")
         if found is not None:
             return int(found[1]) // 1000, int(found[1]) % 1000
     return None

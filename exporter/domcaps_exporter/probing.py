@@ -23,7 +23,7 @@ from domcaps_exporter.model import REASONS, Driver, Facts, Failure, Host, Outcom
 
 _LOG = logging.getLogger(__name__)
 
-_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS)
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 """What the system says where it is short of something: no fault of the driver's."""
 
 
@@ -107,7 +107,7 @@ class Watch:
             with self._lock:
                 landings = [flight.landing] if self._next is None else [flight.landing, self._next]
                 self._flight = self._next = None
-            outcome = self._outcome(flight.started, (), {}, _crash(error))
+            outcome = self._outcome(flight.started, (), {}, _short(error))
             for landing in landings:
                 landing.set_result(outcome)
             return
@@ -192,12 +192,12 @@ def failure_of(problem: BaseException) -> Failure:
     if isinstance(problem, ProbeError) and problem.reason in REASONS and problem.reason != "crashed":
         return Failure(problem.reason, words_of(problem) or type(problem).__name__)
     if isinstance(problem, OSError) and problem.errno in _SHORT:
-        return Failure("refused", f"the exporter is short of what a probe takes: {words_of(problem)}")
-    return _crash(problem)
-
-
-def _crash(problem: BaseException) -> Failure:
+        return _short(problem)
     return Failure("crashed", f"{type(problem).__name__}: {words_of(problem)}")
+
+
+def _short(problem: BaseException) -> Failure:
+    return Failure("refused", f"the exporter is short of what a probe takes: {words_of(problem)}")
 
 
 def _shared() -> Future[Outcome]:

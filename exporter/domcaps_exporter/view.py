@@ -204,6 +204,11 @@ class View:
         answer = self.answer(question)
         return answer.decode("utf-8", "replace").strip() if isinstance(answer, bytes) else None
 
+    def path(self, question: Question) -> str | None:
+        """The answer as the name of a file, whatever its bytes are; None where there is none."""
+        answer = self.answer(question)
+        return answer.decode("utf-8", "surrogateescape") if isinstance(answer, bytes) else None
+
     def entries(self, question: Question) -> tuple[str, ...] | None:
         """A NUL-joined answer (`list`) as names; empty where the folder is absent, None where nobody knows."""
         answer = self.answer(question)

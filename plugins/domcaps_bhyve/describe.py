@@ -30,7 +30,7 @@ def emulator(view: View, wanted: Wanted) -> str | None:
     """The bhyve to ask: the configured one, else PATH's, else the usual place's; None where there is none, or nobody knows yet."""
     if wanted.emulator:
         return wanted.emulator if view.there(question("exec", wanted.emulator)) is True else None
-    found = view.text(question("which", "bhyve"))
+    found = view.path(question("which", "bhyve"))
     return found or (BHYVE if view.there(question("exec", BHYVE)) is True else None)
 
 
@@ -64,7 +64,7 @@ def _report(world: World, notes: tuple[str, ...]) -> Report:
         loaders=tuple((path, True) for path in world.firmware_files()),
         # bhyve tells no version; it is built with the system, whose release the kernel knows best
         version=(world.knobs or {}).get("kern.osrelease", ""),
-        path=world.view.text(question("resolve", world.emulator)) or world.emulator,
+        path=world.view.path(question("resolve", world.emulator)) or world.emulator,
         notes=(*notes, *_unheard(world)),
     )
 

@@ -99,7 +99,7 @@ def _gone(guest: Guest, verdict: Verdict) -> Report:
 
 
 def _case(view: View, emulator: Emulator, wanted: Wanted, profile: Version, failures: Failures) -> _Case:
-    path = view.text(question("resolve", emulator.path)) or emulator.path
+    path = view.path(question("resolve", emulator.path)) or emulator.path
     types = _types(emulator) if wanted.machine_types else ()
     notes = (*(about_user(view, wanted) if emulator.native else ()), *unknown_versions(view))
     return _Case(emulator, wanted, profile, path, types, failures, notes)

@@ -91,7 +91,7 @@ def _candidates(view: View, wanted: Wanted, host: str | None) -> Iterator[tuple[
     yield from ((path, _presumed(path, host)) for path in wanted.emulators)
     for arch in _archs(wanted, host):
         target = arch.removesuffix("le") if arch.startswith("ppc64") else arch
-        found = view.text(question("which", f"qemu-system-{_QEMU_NAME.get(target, target)}"))
+        found = view.path(question("which", f"qemu-system-{_QEMU_NAME.get(target, target)}"))
         if found is not None:
             yield found, target
         if arch == host and view.there(question("exec", QEMU_KVM)) is True:

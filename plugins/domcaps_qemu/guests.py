@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from domcaps_exporter import Question, Refusal, Truth, Unmet, Verdict, question
+from domcaps_exporter import ABSENT, Question, Refusal, Truth, Unmet, Verdict, question
 from domcaps_exporter.libvirt import STABLE
 from domcaps_exporter.rules import Need, ValueRow, Version, element, enum, evaluate, value
 from domcaps_exporter.view import View
@@ -26,7 +26,8 @@ _ACCOUNT = re.compile(rb"""^\s*(user|group)\s*=\s*(["'])\+?(.*?)\2""", re.MULTIL
 """libvirt takes either quote (virconf.c)."""
 
 _KVM = "/dev/kvm"
-_OS_RELEASE = question("read", "/etc/os-release")
+_OS_RELEASES = (question("read", "/etc/os-release"), question("read", "/usr/lib/os-release"))
+"""The second where there is no first: os-release(5)."""
 _IDS = re.compile(r"""^(ID|ID_LIKE)=(["']?)(.*?)\2\s*$""", re.MULTILINE)
 _BUILT_WITH = {"ubuntu": "kvm", "debian": "libvirt-qemu", **dict.fromkeys(("fedora", "rhel", "centos", "suse"), "qemu")}
 """The group that a distribution's libvirt puts guests in where qemu.conf names none (libvirt's build file names them)."""
@@ -71,7 +72,7 @@ def _possible(view: View, wanted: Wanted, account: Account) -> tuple[Account, ..
     """Whom libvirt may make of this account: one without a group is put in the group that it was built with, besides its own."""
     if account.group or not account.user or wanted.guest_user:
         return (account,)
-    known = view.form(_OS_RELEASE, built_with)
+    known = next((form for one in _OS_RELEASES if (form := view.form(one, built_with)) != ABSENT), ABSENT)
     groups = (known,) if isinstance(known, str) and known else _ELSEWHERE
     found = (Account(account.user, group) for group in groups)
     return tuple(one for one in found if _is_there(view, one)) or (account,)
@@ -108,7 +109,8 @@ def _denied(view: View, wanted: Wanted, account: Account) -> tuple[str, ...]:
     letting = " or ".join(group for group, truth in told.items() if truth)
     if not letting or all(told.values()):
         return ()
-    return (f"whether guests may use KVM is unknown: {account.user} may in the group {letting}, and {_QEMU_CONF} names none",)
+    lacks = "may not be read" if view.text(question("read", _QEMU_CONF)) is None else "names none"
+    return (f"whether guests may use KVM is unknown: {account.user} may in the group {letting}, and {_QEMU_CONF} {lacks}",)
 
 
 def _known_by(view: View, wanted: Wanted, account: Account) -> str:

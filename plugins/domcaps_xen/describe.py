@@ -103,7 +103,7 @@ def _loaders(world: World) -> tuple[tuple[str, bool], ...]:
 def _resolved(world: World) -> str:
     """The device model without symbolic links; empty where there is none."""
     path = world.device_model.path
-    return (world.view.text(question("resolve", path)) or path) if path else ""
+    return (world.view.path(question("resolve", path)) or path) if path else ""
 
 
 def _notes(world: World) -> tuple[str, ...]:

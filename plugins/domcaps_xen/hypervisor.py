@@ -106,7 +106,7 @@ def _told_abilities(view: View, asked: Question) -> frozenset[str] | None:
 
 def xl_info(view: View) -> Question | None:
     """The question that asks xl, where it is there and may open the hypervisor's device; it would fail at every scrape else."""
-    found = view.text(question("which", "xl"))
+    found = view.path(question("which", "xl"))
     there = [path for path in _XL if view.there(question("exec", path)) is True]
     may = [view.text(question("access", path, "rw", "")) == "yes" for path in PRIVCMD]
     programs = [found, *there] if found else there

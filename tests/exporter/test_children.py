@@ -179,7 +179,7 @@ except ProbeRefused as error:
 
 def test_a_program_that_no_thread_could_end_at_its_deadline_is_refused_and_ended() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_THREADS], capture_output=True, text=True, timeout=30, check=True)
-    assert done.stdout == "nobody could end ('sleep', '1000') at its deadline: can't start new thread\n"
+    assert done.stdout == "there is no thread to end sleep with at its deadline: can't start new thread\n"
 
 
 def test_no_descriptor_is_left_open() -> None:

@@ -2,6 +2,8 @@
 
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -26,7 +28,7 @@ from domcaps_exporter import (
 )
 from domcaps_exporter.errors import ContractError, DomcapsError, ProbeError
 from domcaps_exporter.host import Paths, RealHost, Store
-from domcaps_exporter.model import REASONS, Outcome
+from domcaps_exporter.model import REASONS, Failure, Outcome
 from domcaps_exporter.probing import Watch
 
 FACTS: Facts = {question("uname"): b"Linux"}
@@ -353,6 +355,7 @@ class OwnReason(ProbeError):
         (ValueError("bad"), ("crashed", "ValueError: bad")),
         (FileNotFoundError(2, "gone"), ("crashed", "FileNotFoundError: [Errno 2] gone")),
         (OSError(24, "Full"), ("refused", "the exporter is short of what a probe takes: [Errno 24] Full")),
+        (BlockingIOError(11, "not yet"), ("crashed", "BlockingIOError: [Errno 11] not yet")),
         (SystemExit(3), ("crashed", "SystemExit: 3")),
         (KeyboardInterrupt(), ("crashed", "KeyboardInterrupt: ")),
         (GeneratorExit(), ("crashed", "GeneratorExit: ")),
@@ -500,3 +503,24 @@ def test_a_driver_slower_than_its_scrapes_is_not_logged_at_every_scrape(caplog: 
         gate.open.release()
         future.result(10)
     assert len([record for record in caplog.records if record.name == LOGGER]) == 1
+
+
+WITHOUT_THREADS = """
+import resource
+from domcaps_exporter.host import Paths, RealHost, Store
+from domcaps_exporter.model import Driver
+from domcaps_exporter.probing import Watch
+watch = Watch(Driver("acme", lambda host: {}, lambda facts: ()), lambda deadline: RealHost(deadline, Paths(), Store()), 5)
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+before = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (size + (2 << 20), before[1]))  # no room for a thread's stack
+print(watch.join().result(10).failure)
+resource.setrlimit(resource.RLIMIT_AS, before)
+print(watch.join().result(10).failure)
+"""
+
+
+def test_a_probe_for_which_there_is_no_thread_is_refused_and_the_next_one_tries_again() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_THREADS], capture_output=True, text=True, timeout=30, check=True)
+    short = Failure("refused", "the exporter is short of what a probe takes: can't start new thread")
+    assert done.stdout.splitlines() == [str(short), "None"]

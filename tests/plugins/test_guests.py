@@ -35,7 +35,7 @@ CONF = question("read", "/etc/libvirt/qemu.conf")
 DEVICE = question("exists", "/dev/kvm")
 
 
-OS = question("read", "/etc/os-release")
+OS, VENDORS_OS = question("read", "/etc/os-release"), question("read", "/usr/lib/os-release")
 DEBIAN = b'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\n'
 
 
@@ -252,6 +252,17 @@ def test_a_user_without_a_group_is_put_in_the_one_that_libvirt_was_built_with(
     assert [f"me may in the group {letting}, and /etc/libvirt/qemu.conf names none" in note for note in notes] == (
         {None: [True], False: [False], True: []}[expected]
     )
+
+
+def test_the_vendors_os_release_counts_where_there_is_no_other_and_an_unreadable_qemu_conf_names_no_group() -> None:
+    account = {access("libvirt-qemu"): b"no", access("libvirt-qemu", "libvirt-qemu"): b"yes", access("libvirt-qemu", "kvm"): b"no"}
+    host = {**HOST, CONF: Refusal("denied"), OS: ABSENT, **account}
+    assert kinds(host={**host, VENDORS_OS: DEBIAN})[f"q35 kvm {ACCELERATED}"].supported is True
+    assert kinds(host={**host, VENDORS_OS: b"ID=ubuntu"})[f"q35 kvm {ACCELERATED}"].supported is False
+    unknown = {**host, VENDORS_OS: ABSENT, **{access("libvirt-qemu", one): NO_GROUP for one in ("root", "qemu")}}
+    assert kinds(host=unknown)[f"q35 kvm {ACCELERATED}"].supported is None
+    (note,) = about_user(View(unknown), Wanted())
+    assert note.endswith("in the group libvirt-qemu, and /etc/libvirt/qemu.conf may not be read")
 
 
 def test_groups_that_a_host_has_not_decide_nothing_and_a_user_who_needs_none_is_asked_of_none() -> None:

@@ -202,6 +202,15 @@ def test_an_emulator_that_made_no_sense_once_is_asked_again_later_though_its_fil
     assert not probed(qemu, hosts).launched
 
 
+def test_an_emulator_in_a_folder_whose_name_is_no_utf_8_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / os.fsdecode(b"bin\xff")
+    folder.mkdir()
+    (folder / "qemu-system-x86_64").symlink_to(standins.real_qemu())
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    (told,) = {one.identity.emulator for one in reported(Qemu(Wanted(archs=("x86_64",))), Hosts()) if one.document is not None}
+    assert told == str(folder / "qemu-system-x86_64")
+
+
 @pytest.mark.parametrize("asked", ["qom-list-types", "query-machines", "query-qmp-schema", "query-command-line-options"])
 @pytest.mark.parametrize("behaviour", ["fails", "lists nothing,"])
 def test_a_list_that_qemu_did_not_give_once_is_no_list_of_nothing(tmp_path: Path, behaviour: str, asked: str) -> None:
