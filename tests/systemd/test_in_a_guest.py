@@ -36,7 +36,7 @@ FOUND = [
     "tells-alertmanager",
     "has-rules-that-hold",
     "is-silent-when-it-is-back",
-    "asks-without-kvm",
+    "is-configured-and-asks-without-kvm-as-the-readme-says",
     "serves-tls-and-asks-for-a-password-as-the-readme-says",
     "lets-nobody-in-without-the-password",
     "keeps-key-and-password-to-root",
