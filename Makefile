@@ -9,7 +9,7 @@
 # make pictures draw docs/dashboard-*.png anew, from a simulated fleet; needs chromium, and takes some minutes
 # make bench    what a probe and a scrape cost, and serving beside nginx and others; some minutes
 # make soak     an hour of changes, scrapes and killed probes (ARGS="--minutes 10"): does anything grow? As root
-# make scale    what a fleet costs a real Prometheus (half an hour; ARGS="live --hosts 300" for some of it), see docs/scale.md
+# make scale    what a fleet costs a real Prometheus (some 50 minutes; ARGS="live --hosts 300" for some of it), see docs/scale.md
 # make lock     renew requirements/ from pyproject.toml (needs uv)
 # make clean    forget the virtual environment and the caches
 
