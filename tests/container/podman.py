@@ -6,8 +6,10 @@ It builds and runs what docs/container/README.md says, without a registry and wi
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,12 +32,19 @@ def block(name: str) -> str:
     return str(found)
 
 
+def in_a_pod(command: str) -> list[str]:
+    """The words with which the README has that command of the exporter run in a Pod."""
+    (found,) = [line for line in block("pod").splitlines() if f"/domcaps-exporter {command} " in line]
+    return shlex.split(found.partition(" -- ")[2])
+
+
 class Podman:
     """`folder` is what `.setup/container` filled; its storage is a folder in it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._work = folder, folder / "storage"
-        places = ("--root", self._work / "root", "--runroot", self._work / "run", "--tmpdir", self._work / "tmp")
+        self._run = tempfile.mkdtemp(prefix="domcaps-")  # Podman takes no more than 50 characters for that one
+        places = ("--root", self._work / "root", "--runroot", self._run, "--tmpdir", self._work / "tmp")
         self._argv = ["podman", *map(str, places), *"--runtime runc --cgroup-manager cgroupfs".split()]
         shutil.rmtree(self._work, ignore_errors=True)
         self._work.mkdir()
@@ -50,6 +59,7 @@ class Podman:
         self.run("rm", "--all", "--force", "--time", "0")
         self.run("image", "umount", "--all")
         shutil.rmtree(self._work)
+        shutil.rmtree(self._run)
 
     def run(self, *argv: str, timeout: float = 120) -> str:
         """What it says on stdout; where it fails, an error with all it said."""
@@ -112,6 +122,9 @@ class Container:
         """As a person or kubelet does; its exit code."""
         self.podman.run("stop", "--time", "30", self.name)
         return int(self.podman.run("inspect", "--format", "{{.State.ExitCode}}", self.name))
+
+    def exec(self, words: list[str]) -> str:
+        return self.podman.run("exec", self.name, *words)
 
     def log(self) -> str:
         return self.podman.run("logs", self.name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.container.podman import README, ROOT, block
+from tests.container.podman import README, ROOT, block, in_a_pod
 
 from domcaps_exporter.flags import parse
 
@@ -86,6 +86,14 @@ def test_the_run_command_gives_nothing_away() -> None:
         assert words[words.index("--cap-drop") + 1] == "all"
         assert not {"--privileged", "--pid", "--ipc"} & set(words)
     assert block("run").split()[:2] == ["podman", "run"]
+
+
+def test_what_the_readme_runs_in_a_pod_has_the_flags_of_the_daemonset(tmp_path: Path) -> None:
+    calls = [in_a_pod(command) for command in ("show", "forget")]
+    assert {program for program, *_ in calls} == {"/opt/domcaps-exporter/bin/domcaps-exporter"}
+    flags = [flag for _, _, *flags in calls for flag in flags]
+    assert sorted(flags) == sorted(CONTAINER["args"])
+    assert understood(flags, tmp_path)
 
 
 # ---- Kubernetes --------------------------------------------------------------------------------------------------------------

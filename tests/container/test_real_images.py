@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.container.podman import Container, Podman
+from tests.container.podman import Container, Podman, in_a_pod
 from tests.endtoend import EMULATOR as EMULATOR_HERE
 from tests.endtoend import Samples, eventually, run
 from tests.test_prometheus import prometheus_of
@@ -116,6 +116,11 @@ def test_the_foreign_base_has_no_python_and_another_c_library(podman: Podman) ->
         assert not list(root.glob("usr/bin/python*"))
         own, (ours,) = root / "usr/lib/x86_64-linux-gnu/libc.so.6", root.glob("opt/domcaps-exporter/python/lib/libc.so.6")
         assert own.read_bytes() != ours.read_bytes()
+
+
+def test_people_are_shown_what_it_serves_as_the_readme_says(served: Served) -> None:
+    machine = f"pc-q35-{VERSIONS[served.image].rstrip('.')}"
+    assert f"qemu: x86_64 q35 ({machine}) {virttype()}" in served.container.exec(in_a_pod("show")).splitlines()
 
 
 def test_host_model_is_known_where_the_image_has_libvirts_cpu_map(served: Served) -> None:
@@ -305,7 +310,9 @@ def test_it_stops_at_once_when_it_is_told(image: str, podman: Podman, kvm: Path)
         assert container.stop() == 0
 
 
-def test_what_was_lost_is_known_to_the_next_container(podman: Podman, kvm: Path, needs: Needs, tmp_path: Path) -> None:
+def test_what_was_lost_is_known_to_the_next_container_and_forgotten_as_the_readme_says(
+    podman: Podman, kvm: Path, needs: Needs, tmp_path: Path
+) -> None:
     needs("kvm", Path("/dev/kvm").exists(), "it is taken away")
     with podman.serving(FOREIGN, kvm, state="kept") as container:
         await_ready(container)
@@ -314,6 +321,8 @@ def test_what_was_lost_is_known_to_the_next_container(podman: Podman, kvm: Path,
     with podman.serving(FOREIGN, nothing, state="kept") as container:
         await_ready(container)
         (lost,) = Served(FOREIGN, container).scrape().having("domcaps_lost_timestamp_seconds")
+        container.exec(in_a_pod("forget"))
+        assert not Served(FOREIGN, container).scrape().having("domcaps_lost_timestamp_seconds")
     assert lost.labels["element"] == "guest"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -24,6 +25,14 @@ def refused(manifest: Path, version: str) -> str:
 @VERSIONS
 def test_the_daemonset_holds_against_the_schema(version: str) -> None:
     assert not refused(MANIFEST, version)
+
+
+@VERSIONS
+def test_so_does_it_with_what_stands_there_as_a_comment(version: str, tmp_path: Path) -> None:
+    text, found = re.subn(r"^( +)# (\w+: [\[{])", r"\1\2", MANIFEST.read_text().replace("[GID]", "[36]"), flags=re.MULTILINE)
+    assert found == 3
+    (tmp_path / "daemonset.yaml").write_text(text)
+    assert not refused(tmp_path / "daemonset.yaml", version)
 
 
 @pytest.mark.parametrize("word", ["readOnlyRootFilesystem", "containerPort", "seccompProfile", "hostPath"])
