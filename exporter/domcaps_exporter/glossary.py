@@ -222,10 +222,11 @@ CHAPTERS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Firmware": {
         "firmware-descriptor": Entry(
-            "no firmware descriptor suits this guest (/usr/share/qemu/firmware); for BIOS on x86 none is needed: a guest that names no "
-            "firmware boots SeaBIOS",
+            "no firmware descriptor suits this guest (/usr/share/qemu/firmware); for BIOS on x86 none is needed: a guest that "
+            "names no firmware boots SeaBIOS",
             "`ls /usr/share/qemu/firmware /etc/qemu/firmware`",
-            "the firmware's package: `ovmf`, `edk2-ovmf`, `qemu-efi-aarch64`; to choose BIOS by name, a `seabios` that brings a descriptor",
+            "the firmware's package: `ovmf`, `edk2-ovmf`, `qemu-efi-aarch64`; to choose BIOS by name, a `seabios` that brings "
+            "a descriptor",
         ),
         "firmware-descriptor:{}": Entry(
             "no firmware is described that has {}",
