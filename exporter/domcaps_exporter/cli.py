@@ -112,6 +112,11 @@ def _print(data: bytes) -> int:
     return 0
 
 
+def _bytes(words: str) -> bytes:
+    """File names may hold what is no UTF-8."""
+    return words.encode("utf-8", "backslashreplace")
+
+
 # ---- drivers -----------------------------------------------------------------------------------------------------------------
 
 
@@ -300,11 +305,11 @@ def _shown(form: str, service: Service, outcomes: Sequence[Outcome]) -> bytes:
         case "xml":
             return b"".join(entry.xml() for entry in catalogue(outcomes).values())
         case "json":
-            return show.as_json(outcomes).encode()
+            return _bytes(show.as_json(outcomes))
         case "metrics":
             return b"".join(service.metrics(outcomes, TEXT_0, gzip=False))
         case _:
-            return show.table(outcomes).encode()
+            return _bytes(show.table(outcomes))
 
 
 def _diff(said: Flags, before: str, after: str) -> int:
@@ -316,7 +321,7 @@ def _diff(said: Flags, before: str, after: str) -> int:
         return _complain(f"diff: {error}", 2)
     if not comparison.pairs:
         return _complain(f"diff: {before} and {after} have no kind of guest in common", 2)
-    _print((diff.as_json if said.format == "json" else diff.as_text)(comparison).encode())
+    _print(_bytes((diff.as_json if said.format == "json" else diff.as_text)(comparison)))
     return 0 if comparison.equal else 1
 
 
@@ -330,7 +335,7 @@ def _answers(said: Flags, recorded: Path | None) -> Sequence[Outcome]:
 def _forget(said: Flags, text: str | None = None) -> int:
     """A selector that chooses nothing was meant to choose something."""
     lines = state.acknowledge(said, os.environ, text)
-    _print("".join(f"{line}\n" for line in lines).encode())
+    _print(_bytes("".join(f"{line}\n" for line in lines)))
     return _complain("forget: no loss is like that", 1) if text is not None and not lines else 0
 
 
@@ -365,7 +370,7 @@ def _list_drivers(said: Flags) -> int:
     """Every plugin, its drivers, and what becomes of asking them now."""
     mustered = _muster(said)
     outcomes = {one.driver: one for one in _once(said, mustered)[1]}
-    _print(inventory.table(mustered.plugins, outcomes).encode())
+    _print(_bytes(inventory.table(mustered.plugins, outcomes)))
     complaints = tuple(inventory.complaints(mustered.plugins, outcomes))
     for complaint in complaints:
         _complain(complaint, 1)

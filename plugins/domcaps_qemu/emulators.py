@@ -74,7 +74,7 @@ def emulators(view: View, wanted: Wanted) -> Iterator[Emulator]:
     seen: set[bytes] = set()
     for path, guess in _candidates(view, wanted, host):
         identity = view.answer(question("program", path))
-        inode = b" ".join(identity.split()[:3]) if isinstance(identity, bytes) else path.encode()
+        inode = b" ".join(identity.split()[:3]) if isinstance(identity, bytes) else path.encode("utf-8", "surrogateescape")
         if inode not in seen:
             seen.add(inode)
             there = view.there(question("exec", path)) is not False

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from tests.endtoend import run
 from tests.live import kvmless
 from tests.plugins import standins
 from tests.plugins.standins import SCRAPE, Hosts, Watched
@@ -207,8 +208,11 @@ def test_an_emulator_in_a_folder_whose_name_is_no_utf_8_is_found(tmp_path: Path,
     folder.mkdir()
     (folder / "qemu-system-x86_64").symlink_to(standins.real_qemu())
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    (told,) = {one.identity.emulator for one in reported(Qemu(Wanted(archs=("x86_64",))), Hosts()) if one.document is not None}
+    hosts = Hosts()
+    hosts.otherwise.clear()
+    (told,) = {one.identity.emulator for one in reported(Qemu(Wanted(archs=("x86_64",))), hosts) if one.document is not None}
     assert told == str(folder / "qemu-system-x86_64")
+    assert [run("show", f"--format={form}").code for form in ("xml", "json", "metrics", "table")] == [0] * 4
 
 
 @pytest.mark.parametrize("asked", ["qom-list-types", "query-machines", "query-qmp-schema", "query-command-line-options"])
