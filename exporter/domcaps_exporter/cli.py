@@ -49,7 +49,7 @@ from domcaps_exporter.process import share_memory
 from domcaps_exporter.progress import Progress, Told
 from domcaps_exporter.selector import LABELS, Selector, SelectorError, selector
 from domcaps_exporter.service import Service, catalogue
-from domcaps_exporter.sides import side
+from domcaps_exporter.sides import sides
 from domcaps_exporter.targets import DRIVER, Target, targets
 
 _GRACE = 1.0
@@ -316,11 +316,11 @@ def _diff(said: Flags, before: str, after: str) -> int:
     if said.format not in ("table", "json"):
         raise UsageError(f"--format: found {said.format!r}; expected table or json, which diff has")
     try:
-        comparison = diff.compared(*(side(name, partial(_answers, said), said.probe_timeout) for name in (before, after)))
+        comparison = diff.compared(*sides(before, after, partial(_answers, said), said.probe_timeout))
     except DomcapsError as error:
         return _complain(f"diff: {error}", 2)
     if not comparison.pairs:
-        return _complain(f"diff: {before} and {after} have no kind of guest in common", 2)
+        return _complain(f"diff: {diff.unlike(comparison.before, comparison.after)}", 2)
     _print(_bytes((diff.as_json if said.format == "json" else diff.as_text)(comparison)))
     return 0 if comparison.equal else 1
 

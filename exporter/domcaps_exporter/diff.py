@@ -1,20 +1,21 @@
 """Two hosts, or one host at two times, compared: what the second lost and gained against the first, and why. Pure.
 
-Kinds of guests are compared with their like: the same emulator, architecture, machine and virttype, else the same without the
-emulator, else the same machine in another version. Where each side has one only, these two are compared whatever they are called.
+Kinds of guests are compared with their like: the same driver, emulator, architecture, machine and virttype, else the same but for
+the driver, the version of the machine, and the emulator. Of two documents the only two are compared whatever they are called, and
+it is said that they are no like.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Literal
 
 from domcaps_exporter.capabilities import FEATURE, Capabilities
 from domcaps_exporter.claims import GUEST
+from domcaps_exporter.libvirt import stable
 from domcaps_exporter.reasons import entry, sentence
 from domcaps_exporter.terminal import printable
 from domcaps_exporter.truths import Key
@@ -23,8 +24,8 @@ WIDTH = 80
 _MARKS = {"lost": "-", "gained": "+", "changed": "~", "unclear": "?"}
 """In the order in which they are told."""
 
-_VERSION = re.compile(r"-[0-9]+(\.[0-9]+)*$")
-_STABLE = {"pc-q35": "q35", "pc-i440fx": "pc"}
+_SHOWN = 5
+"""How many kinds of guests a complaint lists of each side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two kinds of guests that were compared."""
+    """Two kinds of guests that were compared. `like`: they are the same kind, whatever the machine's version and the emulator."""
 
     before: Guest
     after: Guest
     differences: tuple[Difference, ...]
+
+    @property
+    def like(self) -> bool:
+        return _by_kind(self.before) == _by_kind(self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +91,8 @@ class Comparison:
 
 
 def compared(before: Side, after: Side) -> Comparison:
-    """The comparison; where it has no pairs, the sides have nothing in common."""
-    couples = tuple(_couples(before.guests, after.guests))
+    """The comparison; where it has no pairs, the sides are `unlike`."""
+    couples = tuple(_couples(before, after))
     firsts, seconds = [id(one) for one, _ in couples], [id(other) for _, other in couples]
     pairs = tuple(Pair(one, other, tuple(_differences(*_alike(one, other)))) for one, other in couples)
     both = before.whole and after.whole
@@ -96,30 +101,52 @@ def compared(before: Side, after: Side) -> Comparison:
     return Comparison(before, after, pairs, gone, new)
 
 
+def unlike(before: Side, after: Side) -> str:
+    """That they have nothing in common, what each has, and how to ask a libvirt for what the other has."""
+    said = f"{before.name} and {after.name} have no kind of guest in common: {_having(before)}; {_having(after)}"
+    hosts = sorted((after, before), key=lambda side: not side.whole)
+    for known in (guest.known.identity for side in hosts for guest in side.guests):
+        words = {"arch": known.arch, "machine": known.machine, "virttype": known.virttype}
+        options = "".join(f" --{option} {printable(word)}" for option, word in words.items() if word)
+        ours = "machines in the configuration this exporter"
+        return f"{said}; expected one kind on both: virsh domcapabilities{options} asks a libvirt for it, {ours}"
+    return said
+
+
+def _having(side: Side) -> str:
+    names = dict.fromkeys(printable(guest.name) for guest in side.guests)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{side.name} has {', '.join(tuple(names)[:_SHOWN]) or 'none'}{more}"
+
+
 # ---- who is compared with whom -----------------------------------------------------------------------------------------------
 
 
-def _couples(before: Iterable[Guest], after: Iterable[Guest]) -> Iterator[tuple[Guest, Guest]]:
-    ones, others = list(before), list(after)
-    if len(ones) == len(others) == 1:
-        yield ones[0], others[0]
-        return
-    for key in (_exactly, _by_guest, _by_kind):
+def _couples(before: Side, after: Side) -> Iterator[tuple[Guest, Guest]]:
+    ones, others = list(before.guests), list(after.guests)
+    for key in (_exactly, _by_emulator, _by_guest, _by_kind):
         for one, other in tuple(_matches(ones, others, key)):
             ones.remove(one)
             others.remove(other)
             yield one, other
+    if len(before.guests) == len(after.guests) == len(ones) == 1 and not (before.whole or after.whole):
+        yield ones[0], others[0]
 
 
 def _matches(ones: list[Guest], others: list[Guest], key: Callable[[Guest], Hashable]) -> Iterator[tuple[Guest, Guest]]:
-    for one in ones:
-        same = [other for other in others if key(other) == key(one)]
-        if len(same) == 1 and sum(key(rival) == key(one) for rival in ones) == 1:
-            yield one, same[0]
+    """Only where it is clear who is meant; of one guest, told by several drivers, their order says it."""
+    for kind in dict.fromkeys(map(key, ones)):
+        same = [[guest for guest in guests if key(guest) == kind] for guests in (ones, others)]
+        if len(same[0]) == len(same[1]) and all(len({guest.known.identity for guest in guests}) == 1 for guests in same):
+            yield from zip(*same, strict=True)
 
 
 def _exactly(guest: Guest) -> Hashable:
-    return guest.known.identity
+    return guest.known.driver, guest.known.identity
+
+
+def _by_emulator(guest: Guest) -> Hashable:
+    return guest.known.identity.emulator, _by_kind(guest)
 
 
 def _by_guest(guest: Guest) -> Hashable:
@@ -129,8 +156,7 @@ def _by_guest(guest: Guest) -> Hashable:
 
 def _by_kind(guest: Guest) -> Hashable:
     identity = guest.known.identity
-    family = _VERSION.sub("", identity.machine)
-    return identity.arch, _STABLE.get(family, family), identity.virttype
+    return identity.arch, stable(identity.machine), identity.virttype
 
 
 def _alike(one: Guest, other: Guest) -> tuple[Capabilities, Capabilities]:
@@ -195,6 +221,7 @@ def _plain(pair: Pair) -> dict[str, object]:
     return {
         "before": pair.before.name,
         "after": pair.after.name,
+        "same_kind": pair.like,
         "differences": [
             {
                 "kind": one.kind,
@@ -225,6 +252,8 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     for pair in comparison.pairs:
         yield ""
         yield printable(pair.before.name if pair.before.name == pair.after.name else f"{pair.before.name} -> {pair.after.name}")
+        if not pair.like:
+            yield "  two kinds of guests: what differs may be theirs, not the hosts'"
         for difference in sorted(pair.differences, key=lambda one: tuple(_MARKS).index(one.kind)):
             yield from _told(difference)
         if not pair.differences:

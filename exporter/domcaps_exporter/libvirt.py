@@ -1,4 +1,4 @@
-"""What drivers share about libvirt: which one a host has, the newest that tables know, the machine new guests get. Pure."""
+"""What is shared about libvirt: which one a host has, the newest that tables know, its machines' names. Pure."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ STABLE = {
 }
 """libvirt's arch → the QEMU machine that is asked about by default: what new guests get from management software."""
 
+_VERSIONED = re.compile(r"-[0-9]+(\.[0-9]+)*$")
+_ALIASES = {"pc-q35": "q35", "pc-i440fx": "pc"}
+
 _SONAME = re.compile(r"libvirt\.so\.0\.(\d+)\.\d+$")
 _TRIPLETS = {"i686": "i386-linux-gnu", "ppc64le": "powerpc64le-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
 """libvirt's arch → Debian's folder for it in /usr/lib, where it does not follow from the name."""
@@ -37,3 +40,9 @@ def installed(view: View, arch: str) -> Version | None:
         if found is not None:
             return int(found[1]) // 1000, int(found[1]) % 1000
     return None
+
+
+def stable(machine: str) -> str:
+    """The name that means one version of this machine: `q35` of `pc-q35-7.2`, `virt` of `virt-10.0`."""
+    family = _VERSIONED.sub("", machine)
+    return _ALIASES.get(family, family)

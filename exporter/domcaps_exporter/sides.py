@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from domcaps_exporter import document
+from domcaps_exporter import document, virsh
 from domcaps_exporter.capabilities import Capabilities, exposed_by, truth_of, words_of
 from domcaps_exporter.diff import Guest, Side
 from domcaps_exporter.errors import DocumentError, DomcapsError
@@ -29,19 +29,30 @@ class SideError(DomcapsError):
     """Something that cannot be compared; the message names it, and says what was expected."""
 
 
-def side(name: str, answered: Answered, seconds: float) -> Side:
-    """What this name stands for, asked within that many seconds.
+def sides(before: str, after: str, answered: Answered, seconds: float) -> tuple[Side, Side]:
+    """What these two names stand for, each asked within that many seconds.
+
+    A libvirt answers whatever it is asked, and is therefore asked about the other side's guests; of two, the first chooses.
 
     Raises:
-        SideError: it stands for nothing that can be read.
+        SideError: one stands for nothing that can be read.
         DomcapsError: a recording cannot be used.
     """
+    if _is_libvirt(before) and not _is_libvirt(after):
+        known = side(after, answered, seconds)
+        return side(before, answered, seconds, known.guests), known
+    known = side(before, answered, seconds)
+    return known, side(after, answered, seconds, known.guests)
+
+
+def side(name: str, answered: Answered, seconds: float, others: Sequence[Guest] = ()) -> Side:
+    """What this name stands for; a libvirt for its answers about `others`, or about its default guest where there are none."""
     if name == LOCAL:
         return Side(LOCAL, tuple(_guests(LOCAL, answered(None))), whole=True)
     if _EXPORTER.match(name):
         return _exporter(name, seconds)
-    if _LIBVIRT.fullmatch(name):
-        return Side(name, (_listed(name, _domcapabilities(name, seconds)),), whole=False)
+    if _is_libvirt(name):
+        return Side(name, tuple(_asked(name, others, seconds)), whole=False)
     path = Path(name)
     if path.is_dir():
         return Side(name, tuple(_guests(name, answered(path))), whole=True)
@@ -95,24 +106,32 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _domcapabilities(uri: str, seconds: float) -> bytes:
-    """What virsh says of a libvirt's default guest."""
+# ---- libvirts ----------------------------------------------------------------------------------------------------------------
+
+
+def _is_libvirt(name: str) -> bool:
+    return _LIBVIRT.fullmatch(name) is not None and not _EXPORTER.match(name)
+
+
+def _asked(uri: str, others: Sequence[Guest], seconds: float) -> Iterator[Guest]:
+    """Each is named as the guest that it was asked for: `q35`, where libvirt answers `pc-q35-7.2`."""
+    wanted = dict.fromkeys((other.known.driver, other.known.identity) for other in others) or {("", virsh.DEFAULT): None}
     try:
-        done = subprocess.run(
-            ["virsh", "--quiet", "--connect", uri, "domcapabilities"],
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except FileNotFoundError as error:
-        raise SideError(f"{uri}: a libvirt is asked through virsh, which is not installed") from error
-    except subprocess.TimeoutExpired as error:
-        raise SideError(f"{uri}: no answer within {seconds:g} s") from error
-    if done.returncode:
-        complaint = done.stderr.decode("utf-8", "replace").replace("error: ", "")
-        raise SideError(f"{uri}: {' '.join(complaint.split()) or 'virsh failed'}")
-    return done.stdout
+        told = virsh.domcapabilities(uri, (identity for _, identity in wanted), seconds)
+    except virsh.VirshError as error:
+        raise SideError(str(error)) from error
+    for driver, identity in wanted:
+        if identity in told:
+            yield _named(driver, identity, *told[identity], uri)
+
+
+def _named(driver: str, wanted: Identity, asked: Identity, xml: bytes, uri: str) -> Guest:
+    found = _listed(uri, xml)
+    if asked == virsh.DEFAULT:
+        return found
+    machine = wanted.machine if asked.machine == wanted.machine else found.known.identity.machine
+    words = replace(found.known, driver=driver, identity=replace(wanted, machine=machine))
+    return Guest(words, words, proven=False)
 
 
 # ---- exporters ---------------------------------------------------------------------------------------------------------------

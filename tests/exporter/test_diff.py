@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from tests.reading import parsed
 
 from domcaps_exporter.capabilities import Capabilities, exposed_by, truth_of, words_of
-from domcaps_exporter.diff import Comparison, Difference, Guest, Side, as_json, as_text, compared
+from domcaps_exporter.diff import Comparison, Difference, Guest, Side, as_json, as_text, compared, unlike
 from domcaps_exporter.metrics import Options, exposed
 from domcaps_exporter.model import Cpu, CpuMode, CpuModel, Document, Element, Enum, Identity, Outcome, Report, Truth, Unmet, Verdict
 
@@ -171,8 +171,54 @@ def couples(before: tuple[Guest, ...], after: tuple[Guest, ...], *, whole: bool 
     return pairs, len(comparison.gone), len(comparison.new)
 
 
-def test_the_only_two_are_compared_whatever_they_are_called() -> None:
-    assert couples((named("q35"),), (named("pc", "qemu"),)) == (["x86_64 q35 kvm = x86_64 pc qemu"], 0, 0)
+def test_of_two_documents_the_only_two_are_compared_and_it_is_said_that_they_are_no_like() -> None:
+    other = compared(Side("a", (named("q35"),), whole=False), Side("b", (named("pc", "qemu"),), whole=False))
+    assert as_text(other) == (
+        "from a\nto   b\n\nx86_64 q35 kvm -> x86_64 pc qemu\n"
+        "  two kinds of guests: what differs may be theirs, not the hosts'\n  equal\n"
+    )
+    like = compared(Side("a", (named("q35"),), whole=False), Side("b", (named("pc-q35-7.2"),), whole=False))
+    assert "two kinds" not in as_text(like)
+    assert [json.loads(as_json(one))["guests"][0]["same_kind"] for one in (other, like)] == [False, True]
+
+
+def test_a_hosts_only_guest_is_not_taken_for_another_kind() -> None:
+    assert couples((named("pc-i440fx-7.2"),), (named("q35"),), whole=False) == ([], 0, 0)
+    assert couples((named("pc"),), (named("q35"),)) == ([], 1, 1)
+
+
+def test_who_has_nothing_in_common_is_told_what_each_has_and_how_to_ask() -> None:
+    machines = tuple(named(machine) for machine in ("q35", "microvm", "isapc", "a", "b", "c", "d"))
+    assert unlike(Side("virsh.xml", (named("pc-i440fx-7.2"),), whole=False), Side("local", machines, whole=True)) == (
+        "virsh.xml and local have no kind of guest in common: virsh.xml has x86_64 pc-i440fx-7.2 kvm; "
+        "local has x86_64 q35 kvm, x86_64 microvm kvm, x86_64 isapc kvm, x86_64 a kvm, x86_64 b kvm and 2 more; "
+        "expected one kind on both: virsh domcapabilities --arch x86_64 --machine q35 --virttype kvm asks a libvirt for it, "
+        "machines in the configuration this exporter"
+    )
+    assert unlike(Side("a", (), whole=True), Side("b", (), whole=True)) == (
+        "a and b have no kind of guest in common: a has none; b has none"
+    )
+
+
+def test_documents_of_several_emulators_find_their_own() -> None:
+    before = named("pc-q35-7.2", emulator="/bin/a"), named("pc-q35-7.2", emulator="/bin/b")
+    after = named("q35", emulator="/bin/b"), named("q35", emulator="/bin/a")
+    pairs = compared(Side("a", before, whole=False), Side("b", after, whole=True)).pairs
+    assert [(one.before.known.identity.emulator, one.after.known.identity.emulator) for one in pairs] == [
+        ("/bin/a", "/bin/a"),
+        ("/bin/b", "/bin/b"),
+    ]
+
+
+def test_what_two_drivers_tell_of_one_guest_is_compared_driver_by_driver() -> None:
+    native, told = (Guest(words_of(name, IDENTITY, document()), None, proven=True) for name in ("qemu", "libvirt"))
+    comparison = compared(Side("a", (native, told), whole=True), Side("b", (told, native), whole=True))
+    assert [(one.before.known.driver, one.after.known.driver) for one in comparison.pairs] == [
+        ("qemu", "qemu"),
+        ("libvirt", "libvirt"),
+    ]
+    listed_twice = compared(Side("a", (named("pc-q35-7.2"),) * 2, whole=False), Side("b", (named("q35"),) * 2, whole=True))
+    assert len(listed_twice.pairs) == 2
 
 
 def test_like_is_compared_with_like_and_what_is_left_over_is_gone_or_new() -> None:

@@ -7,16 +7,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from domcaps_exporter.diff import compared
 from domcaps_exporter.document import MAX_BYTES, write
 from domcaps_exporter.model import Document, Failure, Identity, Outcome, Report, Verdict
 from domcaps_exporter.remote import LIMIT, RemoteError, shown, told
 from domcaps_exporter.selector import LABELS
-from domcaps_exporter.sides import SideError, side
+from domcaps_exporter.sides import Answered, SideError, side, sides
 
 DOCUMENT = Document("kvm", "x86_64", "/bin/q", "pc-q35-7.2", 8)
 IDENTITY = Identity("/bin/q", "x86_64", "q35", "kvm")
@@ -126,6 +128,74 @@ def test_a_libvirt_is_asked_through_virsh(virsh: Callable[[str], None], tmp_path
     (tmp_path / "answer").write_bytes(write(DOCUMENT))
     virsh(f'[ "$3" = qemu+ssh://host/system ] && cat {tmp_path}/answer')
     assert side("qemu+ssh://host/system", nothing, 5).guests[0].name == "x86_64 pc-q35-7.2 kvm"
+
+
+EMULATED = replace(REPORT, identity=replace(IDENTITY, virttype="qemu"))
+
+
+def hosting(*reports: Report) -> Answered:
+    """A host with these kinds of guests."""
+    return lambda _: [Outcome("qemu", reports)]
+
+
+def recorded(folder: Path) -> list[list[str]]:
+    """What virsh was asked, call by call, after the URI."""
+    return [line.split()[4:] for line in (folder / "asked").read_text().splitlines()]
+
+
+ASKED = 'echo "$@" >> {0}/asked; '
+
+
+def test_a_libvirt_is_asked_about_the_other_sides_guests(virsh: Callable[[str], None], tmp_path: Path) -> None:
+    (tmp_path / "answer").write_bytes(write(DOCUMENT))
+    virsh(ASKED.format(tmp_path) + f"cat {tmp_path}/answer")
+    known = [("qemu", IDENTITY), ("qemu", EMULATED.identity)]
+    for first, second in (("qemu:///system", "local"), ("local", "qemu:///system")):
+        both = sides(first, second, hosting(REPORT, EMULATED), 5)
+        assert [one.name for one in both] == [first, second]
+        assert [[(guest.known.driver, guest.known.identity) for guest in one.guests] for one in both] == [known, known]
+    exactly = ["--emulatorbin=/bin/q", "--arch=x86_64", "--machine=q35"]
+    assert recorded(tmp_path) == [[*exactly, f"--virttype={virttype}"] for virttype in ("kvm", "qemu")] * 2
+
+
+def test_of_two_libvirts_the_first_says_what_the_second_is_asked(virsh: Callable[[str], None], tmp_path: Path) -> None:
+    (tmp_path / "answer").write_bytes(write(DOCUMENT))
+    virsh(ASKED.format(tmp_path) + f"cat {tmp_path}/answer")
+    before, after = sides("qemu:///system", "qemu+ssh://there/system", nothing, 5)
+    assert before.guests[0].known == after.guests[0].known
+    assert recorded(tmp_path) == [[], ["--emulatorbin=/bin/q", "--arch=x86_64", "--machine=pc-q35-7.2", "--virttype=kvm"]]
+
+
+def test_a_libvirt_without_this_emulator_or_version_is_asked_about_its_own(virsh: Callable[[str], None], tmp_path: Path) -> None:
+    newer = replace(DOCUMENT, path="/usr/bin/q", machine="pc-q35-9.0")
+    (tmp_path / "answer").write_bytes(write(newer))
+    (tmp_path / "a.xml").write_bytes(write(DOCUMENT))
+    virsh(f"""{ASKED.format(tmp_path)}case "$*" in *bin/q*|*7.2*) echo error: no such >&2; exit 1;; esac; cat {tmp_path}/answer""")
+    before, after = sides(str(tmp_path / "a.xml"), "qemu:///system", nothing, 5)
+    assert [words[:-1] for words in recorded(tmp_path)] == [
+        ["--emulatorbin=/bin/q", "--arch=x86_64", "--machine=pc-q35-7.2"],
+        ["--arch=x86_64", "--machine=pc-q35-7.2"],
+        ["--emulatorbin=/bin/q", "--arch=x86_64", "--machine=q35"],
+        ["--arch=x86_64", "--machine=q35"],
+    ]
+    (pair,) = compared(before, after).pairs
+    assert (pair.after.name, pair.like, pair.differences) == ("x86_64 pc-q35-9.0 kvm", True, ())
+
+
+def test_a_guest_that_libvirt_refuses_is_left_out_unless_it_is_the_last(virsh: Callable[[str], None], tmp_path: Path) -> None:
+    (tmp_path / "answer").write_bytes(write(DOCUMENT))
+    virsh(f"""case "$*" in *virttype=kvm*) echo error: no KVM >&2; exit 1;; esac; cat {tmp_path}/answer""")
+    asked, _ = sides("qemu:///system", "local", hosting(REPORT, EMULATED), 5)
+    assert [guest.name for guest in asked.guests] == ["x86_64 q35 qemu"]
+    with pytest.raises(SideError, match=r"^qemu:///system: no KVM$"):
+        sides("qemu:///system", "local", hosting(REPORT), 5)
+
+
+def test_a_libvirt_that_is_not_reached_is_not_asked_again(virsh: Callable[[str], None], tmp_path: Path) -> None:
+    virsh(ASKED.format(tmp_path) + "echo 'error: failed to connect to the hypervisor' >&2; exit 1")
+    with pytest.raises(SideError, match="qemu:///system: failed to connect to the hypervisor"):
+        sides("qemu:///system", "local", hosting(REPORT), 5)
+    assert len(recorded(tmp_path)) == 1
 
 
 def test_what_virsh_complains_of_is_told(virsh: Callable[[str], None]) -> None:

@@ -12,11 +12,12 @@ import pytest
 from tests.endtoend import eventually, runs
 from tests.live import kvmless
 from tests.live.kvm import WITHOUT_KVM
-from tests.live.libvirtd import REAPER, lacking
+from tests.live.libvirtd import REAPER, lacking, private
 from tests.live.suites import CHECKOUT
 
 EMULATORS = sorted(map(str, Path("/usr/bin").glob("qemu-system-*")))
 NATIVE = f"/usr/bin/qemu-system-{os.uname().machine}"
+COMMAND = str(Path(sys.executable).with_name("domcaps-exporter"))
 STABLE = {"x86_64": "q35", "s390x": "s390-ccw-virtio", "ppc64le": "pseries"}.get(os.uname().machine, "virt")
 
 Needs = Callable[[str, object, str], None]
@@ -63,6 +64,19 @@ def test_so_they_are_where_there_is_no_kvm(compared: Callable[..., None], needs:
 def test_so_they_are_of_a_qemu_that_was_built_without_kvm(compared: Callable[..., None], needs: Needs, tmp_path: Path) -> None:
     needs(kvmless.NAME, kvmless.REAL.exists(), "one without KVM is made of it")
     compared(kvmless.made(tmp_path), "--machines", "q35")
+
+
+@pytest.mark.parametrize("order", [("LIBVIRT", "local"), ("local", "LIBVIRT")])
+def test_by_diff_a_libvirt_is_equal_to_its_own_host(needs: Needs, tmp_path: Path, order: tuple[str, str]) -> None:
+    needs(lacking() or "libvirtd", not lacking(), "it is compared with this host")
+    needs(Path(NATIVE).name, Path(NATIVE).exists(), "it is asked")
+    (tmp_path / "domcaps.yaml").write_text(f"drivers: {{qemu: {{emulators: [{NATIVE}], guest_user: root, virttypes: [qemu]}}}}\n")
+    with private() as libvirt:
+        names = [libvirt.uri if name == "LIBVIRT" else name for name in order]
+        command = [COMMAND, "diff", *names, f"--config.file={tmp_path / 'domcaps.yaml'}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    told = [f"from {names[0]}", f"to   {names[1]}", "", f"{os.uname().machine} {STABLE} qemu", "  equal"]
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, told, "")
 
 
 def test_nothing_is_left_of_what_a_program_started_and_left_behind(tmp_path: Path) -> None:

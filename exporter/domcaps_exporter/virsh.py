@@ -1,0 +1,79 @@
+"""A libvirt's answers through virsh: about its default guest, or about kinds of guests that somebody else has. Starts processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from domcaps_exporter.errors import DomcapsError
+from domcaps_exporter.libvirt import stable
+from domcaps_exporter.model import Identity
+
+DEFAULT = Identity("", "", "", "")
+"""The guest that libvirt chooses."""
+
+_UNREACHED = re.compile("failed to connect", re.IGNORECASE)
+
+
+class VirshError(DomcapsError):
+    """A libvirt that cannot be asked; the message names its URI."""
+
+
+class _Refused(VirshError):
+    """It would not say this, and may say something else."""
+
+
+def domcapabilities(uri: str, guests: Iterable[Identity], seconds: float) -> dict[Identity, tuple[Identity, bytes]]:
+    """What libvirt says of each of these guests, in so many seconds for all: what it was asked at last, and the XML.
+
+    An emulator that it has not may be another one there, and a version of a machine another version: it is asked about its own
+    then. A guest that it refuses all the same is left out.
+
+    Raises:
+        VirshError: it is not reached, does not answer in time, or refuses every guest.
+    """
+    until, told, refusal = time.monotonic() + seconds, {}, None
+    for guest in dict.fromkeys(guests):
+        for way in _ways(guest):
+            try:
+                told[guest] = way, _asked(uri, way, until, seconds)
+                break
+            except _Refused as error:
+                refusal = error
+    if refusal is not None and not told:
+        raise refusal
+    return told
+
+
+def _ways(guest: Identity) -> Iterator[Identity]:
+    machines = dict.fromkeys((guest.machine, stable(guest.machine)))
+    emulators = dict.fromkeys((guest.emulator, ""))
+    return (replace(guest, machine=machine, emulator=emulator) for machine in machines for emulator in emulators)
+
+
+def _asked(uri: str, guest: Identity, until: float, seconds: float) -> bytes:
+    words = {"emulatorbin": guest.emulator, "arch": guest.arch, "machine": guest.machine, "virttype": guest.virttype}
+    options = [f"--{option}={word}" for option, word in words.items() if word]  # bound to it: a lone word could be an option itself
+    try:
+        done = subprocess.run(
+            ["virsh", "--quiet", "--connect", uri, "domcapabilities", *options],
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+            capture_output=True,
+            timeout=max(0.0, until - time.monotonic()),
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError as error:
+        raise VirshError(f"{uri}: a libvirt is asked through virsh, which is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise VirshError(f"{uri}: no answer within {seconds:g} s") from error
+    except (OSError, ValueError) as error:
+        raise VirshError(f"{uri}: virsh cannot be asked: {error}") from error
+    if done.returncode:
+        complaint = done.stderr.decode("utf-8", "replace").replace("error: ", "")
+        raise (VirshError if _UNREACHED.search(complaint) else _Refused)(f"{uri}: {' '.join(complaint.split()) or 'virsh failed'}")
+    return done.stdout
