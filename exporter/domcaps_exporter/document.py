@@ -10,6 +10,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import TypeAlias
 
 from lxml import etree
@@ -17,7 +18,7 @@ from lxml import etree
 from domcaps_exporter.errors import DocumentError
 from domcaps_exporter.model import Cpu, CpuFeature, CpuMode, CpuModel, Document, Element, Enum, HostModel
 
-__all__ = ["DocumentError", "read", "write"]
+__all__ = ["DocumentError", "parts", "read", "write"]
 
 ROOT = "domainCapabilities"
 MAX_BYTES = 16 << 20
@@ -25,6 +26,7 @@ MAX_TAGS = 1 << 18
 MAX_DEPTH = 64
 """How deep elements may nest, the root being the first. The limits are far above any real answer (200 KB, 6,000 elements)."""
 
+_END = re.compile(rb"</domainCapabilities[ \t\r\n]*>")
 _IDENTITY = ("path", "domain", "machine", "arch", "vcpu")
 _BLANK = " \t\r\n"
 _MODEL_ATTRIBUTES = ("usable", "deprecated", "vendor", "canonical")
@@ -54,6 +56,15 @@ def read(data: bytes, name: str = "document") -> Document:
         return _document(root)
     except DocumentError as error:
         raise DocumentError(f"{name}: {error}") from error
+
+
+def parts(data: bytes) -> tuple[bytes, ...]:
+    """The documents that stand one after the other in a file, each for `read`; a file of anything else is one part.
+
+    It only looks where a document ends. Where that is no end (in a comment, say), a part is no XML, and `read` refuses it.
+    """
+    ends = [match.end() for match in _END.finditer(data)][:-1]
+    return tuple(data[start:end].strip() for start, end in pairwise((0, *ends, len(data)))) if ends else (data,)
 
 
 def _parse(data: bytes) -> _Node:

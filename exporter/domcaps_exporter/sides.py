@@ -21,6 +21,9 @@ LOCAL = "local"
 _EXPORTER = re.compile(r"https?://", re.IGNORECASE)
 _LIBVIRT = re.compile(r"[a-z][a-z0-9]*(\+[a-z0-9]+)?://[^\s]*", re.IGNORECASE)
 
+_DOCUMENTS = 500
+"""How many documents may stand in a file: as many as an exporter may have."""
+
 Answered: TypeAlias = Callable[[Path | None], Sequence[Outcome]]
 """What a recorded directory answers, or where there is none, this host."""
 
@@ -57,7 +60,7 @@ def side(name: str, answered: Answered, seconds: float, others: Sequence[Guest] 
     if path.is_dir():
         return Side(name, tuple(_guests(name, answered(path))), whole=True)
     if path.exists():
-        return Side(name, (_listed(name, _read(path)),), whole=False)
+        return Side(name, tuple(_filed(name, _read(path))), whole=False)
     raise SideError(f"{name}: not there; expected an XML file, a recorded directory, http://HOST:PORT, a libvirt URI or `{LOCAL}`")
 
 
@@ -75,6 +78,15 @@ def _guests(name: str, outcomes: Iterable[Outcome]) -> Iterator[Guest]:
 
 
 # ---- documents ---------------------------------------------------------------------------------------------------------------
+
+
+def _filed(name: str, data: bytes) -> Iterator[Guest]:
+    """What stands in a file: one document, or several, as `show --format xml` writes them."""
+    parts = document.parts(data)
+    if len(parts) > _DOCUMENTS:
+        raise SideError(f"{name}: {len(parts)} documents; expected at most {_DOCUMENTS}")
+    for number, part in enumerate(parts, 1):
+        yield _listed(f"{name}, document {number} of {len(parts)}" if len(parts) > 1 else name, part)
 
 
 def _listed(name: str, data: bytes) -> Guest:

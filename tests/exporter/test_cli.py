@@ -56,6 +56,12 @@ def domcaps_drivers(settings):
     return [Driver("acme", probe, describe)]
 """
 
+TWO = """[
+        Report(Identity("/bin/acme", "x86_64", "q35", one), GUEST, Document(one, "x86_64", path="/bin/acme", machine="q35"))
+        for one in ("kvm", "qemu")
+    ]"""
+"""What describes two kinds of guests in its place."""
+
 
 @dataclass(frozen=True)
 class Done:
@@ -252,6 +258,14 @@ def test_a_recording_answers_like_the_host_it_was_made_on(world: World, tmp_path
     replayed = world.run("--replay", place, "show", "--format=xml", world.mode("refuse"))
     assert replayed == world.run("show", "--format=xml")
     assert replayed.code == 0
+
+
+def test_what_show_writes_diff_reads_however_many_documents_it_is(world: World, tmp_path: Path) -> None:
+    two = ACME.replace('[Report(Identity("/bin/acme", "x86_64", "q35", "kvm"), GUEST, DOCUMENT)]', TWO)
+    (tmp_path / "acme_plugin.py").write_text(two)
+    (tmp_path / "all.xml").write_text(world.run("show", "--format=xml").out)
+    done = world.run("diff", str(tmp_path / "all.xml"), "local")
+    assert (done.code, done.out.count("  equal\n"), done.err) == (0, 2, "")
 
 
 def test_a_host_that_refuses_cannot_be_recorded(world: World, tmp_path: Path) -> None:

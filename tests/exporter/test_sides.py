@@ -41,6 +41,11 @@ def nothing(_: Path | None) -> Sequence[Outcome]:
     raise AssertionError("nobody is asked")
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Who was hung up on says nothing of it: another test's stderr would have it."""
+
+
 @contextmanager
 def answering(
     answers: dict[str, bytes], status: int = 200, pace: Callable[[BaseHTTPRequestHandler], None] | None = None
@@ -60,7 +65,7 @@ def answering(
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name where it comes from
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # it looks so often for its end
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
@@ -73,6 +78,30 @@ def test_a_document_is_one_guest_and_not_a_whole_host(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_bytes(write(DOCUMENT) + b"\n\n")
     found = side(str(tmp_path / "a.xml"), nothing, 5)
     assert (len(found.guests), found.whole, found.guests[0].name) == (1, False, "x86_64 pc-q35-7.2 kvm")
+
+
+def test_several_documents_may_stand_in_a_file(tmp_path: Path) -> None:
+    other = write(replace(DOCUMENT, domain="qemu"))
+    declared = b"<?xml version='1.0'?>\n"
+    (tmp_path / "all.xml").write_bytes(declared + write(DOCUMENT) + b"\n" + declared + other + b"<!-- the end -->\n")
+    found = side(str(tmp_path / "all.xml"), nothing, 5)
+    assert ([guest.name for guest in found.guests], found.whole) == (["x86_64 pc-q35-7.2 kvm", "x86_64 pc-q35-7.2 qemu"], False)
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (write(DOCUMENT) * 2 + b"<domainCapabilities>", "document 2 of 2: expected XML, found: Extra content"),
+        (write(DOCUMENT) + b"<x/>" + write(DOCUMENT), "document 2 of 2: expected XML, found: Extra content"),
+        (write(DOCUMENT) + b"<!DOCTYPE x [<!ENTITY a 'b'>]>" + write(DOCUMENT), "document 2 of 2: found a DOCTYPE"),
+        (b"<a><!-- </domainCapabilities> --></a>" + write(DOCUMENT), "document 1 of 2: expected XML"),
+        (write(DOCUMENT) * 501, "501 documents; expected at most 500"),
+    ],
+)
+def test_what_is_wrong_with_one_of_them_is_told_with_its_number(tmp_path: Path, data: bytes, complaint: str) -> None:
+    (tmp_path / "all.xml").write_bytes(data)
+    with pytest.raises(SideError, match=rf"all\.xml(, |: ){complaint}"):
+        side(str(tmp_path / "all.xml"), nothing, 5)
 
 
 @pytest.mark.parametrize("data", [b"", b"<x/>", b"not XML", b"<domainCapabilities/>"])
