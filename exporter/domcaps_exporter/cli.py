@@ -134,10 +134,13 @@ def _muster(said: Flags) -> Mustered:
 
 
 def _configured(said: Flags) -> Mustered:
+    """The plugins with their settings. All that the file says is understood by then, also what only `serve` acts upon."""
     settings = Settings(said.config.drivers, said.libvirt_profile)
     mustered = _understood(said.config_file, settings, _paths(said))
     if said.config_file:
         config.claim(said.config_file, settings.drivers, _known(mustered))
+    if said.command != "serve":  # which makes and keeps them
+        _targets(said, mustered)
     return mustered
 
 
@@ -257,8 +260,9 @@ def _serve(said: Flags) -> int:
     for plugin in mustered.plugins:
         if plugin.error:
             _LOG.error("plugin refused", extra={"fields": {"plugin": plugin.name, "error": plugin.error}})
+    aims = _targets(said, mustered)
     service = _service(said, mustered, chronicle=_chronicle(said, mustered))
-    asyncio.run(serving.serving(service, _targets(said, mustered), said, front, notifier))
+    asyncio.run(serving.serving(service, aims, said, front, notifier))
     return 0
 
 

@@ -196,6 +196,10 @@ def test_a_flag_is_not_guessed_from_its_beginning() -> None:
             "domcaps.yaml: drivers.amce: no installed plugin brings this driver; there are: acme, ",
         ),
         (["show"], "drivers: {acme: {mode: sing}}\n", "domcaps.yaml: drivers.acme.mode: found 'sing', expected answer, hang"),
+        *(
+            ([command], "targets: {a: {uri: 'qemu:///system', timout: 10s}}\n", "domcaps.yaml: targets.a.timout: unknown key; ")
+            for command in ("serve", "show", "drivers")
+        ),
         (["drivers"], "driver: {}\n", "domcaps.yaml: driver: no such key; allowed: drivers"),
     ],
 )
