@@ -60,11 +60,15 @@ def brought(point: EntryPoint, settings: Settings) -> tuple[Driver, ...]:
     """Load one plugin, and ask it for its drivers.
 
     Raises:
-        SettingError: a setting of its own means nothing.
+        SettingError: a setting of its own means nothing, or its hook asks for no settings, and there are some.
         PluginError: anything else.
     """
     try:
-        return checked_drivers(point.name, _asked(point, settings))
+        hook = _hook(point)
+        drivers = checked_drivers(point.name, _asked(point, hook, settings))
+        if "settings" not in hook.get_hookimpls()[0].argnames:
+            _insist_on_no_settings(drivers, settings)
+        return drivers
     except (SettingError, PluginError, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -118,18 +122,31 @@ def _code(package: str) -> str:
     return digest.hexdigest()
 
 
-def _asked(point: EntryPoint, settings: Settings) -> object:
-    """What the plugin's hook gives, whatever it is."""
+def _hook(point: EntryPoint) -> pluggy.HookCaller:
+    """The plugin's one hook."""
     registry = pluggy.PluginManager(PROJECT)
     registry.add_hookspecs(hookspecs)
     registry.register(point.load(), point.name)
     registry.check_pending()  # refuses a misspelt hook
-    if not registry.hook.domcaps_drivers.get_hookimpls():
+    hook: pluggy.HookCaller = registry.hook.domcaps_drivers
+    if not hook.get_hookimpls():
         raise PluginLoadError(point.name, f"{point.value} has no hook domcaps_drivers (is it marked with @hookimpl?)")
-    answers: list[object] = registry.hook.domcaps_drivers(settings=settings)
+    return hook
+
+
+def _asked(point: EntryPoint, hook: pluggy.HookCaller, settings: Settings) -> object:
+    """What the hook gives, whatever it is."""
+    answers: list[object] = hook(settings=settings)
     if len(answers) != 1:  # pluggy leaves out None
         raise ContractError(point.name, "domcaps_drivers gave None, not an iterable of Drivers")
     return answers[0]
+
+
+def _insist_on_no_settings(drivers: Iterable[Driver], settings: Settings) -> None:
+    """Of a plugin that does not look at them."""
+    for driver in drivers:
+        for key in settings.section(driver.name):
+            raise SettingError(str(key), f"no such key; the driver {driver.name} takes no settings")
 
 
 def _insist_on_new_names(point: EntryPoint, loaded: Iterable[Driver], owners: dict[str, str]) -> None:

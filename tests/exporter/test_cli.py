@@ -293,6 +293,15 @@ def test_a_refused_plugin_is_named_and_costs_only_itself(world: World) -> None:
     assert world.run("show", "--no-driver.broken", world.configure("drivers: {broken: {a: 1}}\n")).code == 0
 
 
+def test_settings_of_a_strangers_driver_that_takes_none_are_refused_with_the_file_and_the_key(world: World) -> None:
+    (world.folder / "acme_plugin.py").write_text(
+        "from domcaps_exporter import *\n@hookimpl\ndef domcaps_drivers(): return [Driver('acme', dict, list)]\n"
+    )
+    done = world.run("drivers", world.configure("drivers: {acme: {foo: 1}}\n"))
+    assert (done.code, done.out) == (2, "")
+    assert done.err.endswith("domcaps.yaml: drivers.acme.foo: no such key; the driver acme takes no settings\n")
+
+
 def test_what_serves_is_not_loaded_to_show() -> None:
     code = "import sys, domcaps_exporter.cli; print(*{'aiohttp', 'domcaps_exporter.web'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -63,6 +63,13 @@ def test_a_hook_may_ignore_the_settings_or_be_an_objects_method(shelf: Path) -> 
     assert names(mustered) == ["ok", "acme"]
 
 
+def test_settings_of_a_plugin_that_asks_for_none_are_refused(shelf: Path) -> None:
+    ignorant = plugin(shelf, "ignorant", HOOK + "def domcaps_drivers(): return [ok]\n")
+    with pytest.raises(SettingError, match="foo: no such key; the driver ok takes no settings"):
+        muster(Settings({"ok": {"foo": 1}}), [ignorant])
+    assert names(muster(Settings({"ok": {}, "acme": {"foo": 1}}), [ignorant])) == ["ok"]
+
+
 def test_a_plugin_is_told_the_settings(shelf: Path) -> None:
     code = BODY + "return [Driver(settings.section('acme')['name'], dict, list)]\n"
     assert names(muster(Settings({"acme": {"name": "told"}}), [plugin(shelf, "told", code)])) == ["told"]
