@@ -6,9 +6,13 @@ Talks to the network. What answers may be anything: redirects are not followed, 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -18,6 +22,11 @@ from domcaps_exporter.selector import LABELS
 
 LIMIT = 16 << 20
 """Bytes of one answer; a large host's metrics have a tenth of it."""
+
+_UNKNOWN = (18, 19, 20, 21)
+"""OpenSSL's words for a certificate that nobody known vouches for (X509_V_ERR_…: self-signed, its issuer not known)."""
+_PLAIN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
+"""What OpenSSL finds where the other side does not speak TLS."""
 
 _DOCUMENTS = 500
 """How many documents an exporter may have."""
@@ -49,13 +58,39 @@ def told(url: str, seconds: float) -> Told:
     except TimeoutError as error:
         raise RemoteError(f"{shown(url)}: no answer within {seconds:g} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise RemoteError(f"{shown(url)}: {str(error) or type(error).__name__}") from error
+        raise RemoteError(f"{shown(url)}: {_trouble(error, secure=parts.scheme.lower() == 'https')}") from error
 
 
 def shown(url: str) -> str:
     """The address as it may be printed: without name and password."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _hint(status: int, url: str) -> str:
+    """What may help against such an answer."""
+    scheme, _, rest = shown(url).partition("://")
+    if status == HTTPStatus.UNAUTHORIZED:
+        known = "@" in urlsplit(url).netloc
+        return "; it does not take this name and password" if known else f"; expected {scheme}://USER:PASSWORD@{rest.split('/')[0]}"
+    return "; does it speak https?" if status == HTTPStatus.BAD_REQUEST and scheme.lower() == "http" else ""
+
+
+def _trouble(error: Exception, *, secure: bool) -> str:
+    """Why there is no connection or no answer, and what may help."""
+    found = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    found = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else found
+    if isinstance(found, ssl.SSLCertVerificationError):
+        mends = "; where it is of your own making: SSL_CERT_FILE=CERTIFICATE.pem before the command"
+        return f"its certificate is not trusted: {found.verify_message}{mends if found.verify_code in _UNKNOWN else ''}"
+    if isinstance(found, ssl.SSLError):
+        said = (found.reason or "no reason given").replace("_", " ").lower()
+        return f"TLS fails: {said}{'; does it speak http?' if found.reason in _PLAIN else ''}"
+    if isinstance(found, aiohttp.ServerDisconnectedError) or getattr(found, "errno", None) in (errno.ECONNRESET, errno.EPIPE):
+        return f"it ended the connection without an answer{'' if secure else '; does it speak https?'}"
+    if isinstance(found, OSError) and found.errno is not None and found.errno > 0:
+        return os.strerror(found.errno).lower()
+    return (found.strerror if isinstance(found, OSError) else "") or str(found) or type(found).__name__
 
 
 async def _told(url: str, seconds: float) -> Told:
@@ -71,7 +106,7 @@ async def _fetched(session: aiohttp.ClientSession, url: str, accept: str) -> byt
     headers = {"Accept": accept, "Accept-Encoding": "identity"}
     async with session.get(url, headers=headers, allow_redirects=False) as answer:
         if answer.status != 200:
-            raise RemoteError(f"{shown(url)}: answered {answer.status}, 200 expected")
+            raise RemoteError(f"{shown(url)}: answered {answer.status}, 200 expected{_hint(answer.status, url)}")
         body = bytearray()
         async for chunk in answer.content.iter_any():
             body += chunk

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.exporter.certificates import Authority
 
 from domcaps_exporter.diff import compared
 from domcaps_exporter.document import MAX_BYTES, write
@@ -48,7 +52,10 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def answering(
-    answers: dict[str, bytes], status: int = 200, pace: Callable[[BaseHTTPRequestHandler], None] | None = None
+    answers: dict[str, bytes],
+    status: int = 200,
+    pace: Callable[[BaseHTTPRequestHandler], None] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[str]:
     """A server; the address. What it does not know is a 404."""
 
@@ -66,8 +73,10 @@ def answering(
             pass
 
     with Server(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # it looks so often for its end
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
 
@@ -276,6 +285,68 @@ def test_nobody_is_followed_elsewhere(status: int) -> None:
         side(url, nothing, 5)
 
 
+def test_who_must_say_a_password_is_told_how() -> None:
+    with answering(USUAL, 401) as url:
+        host = url.removeprefix("http://")
+        with pytest.raises(SideError, match=rf"answered 401, 200 expected; expected http://USER:PASSWORD@{host}$"):
+            side(url, nothing, 5)
+        with pytest.raises(SideError, match=r"answered 401, 200 expected; it does not take this name and password$"):
+            side(f"http://me:secret@{host}", nothing, 5)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    authority.certify("here", "IP:127.0.0.1")
+    authority.certify("elsewhere", "DNS:elsewhere.example")
+    return authority
+
+
+def secured(authority: Authority, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.folder / f"{name}.pem", authority.folder / f"{name}.key")
+    return context
+
+
+def test_a_certificate_that_nobody_vouches_for_is_said_to_be_that_and_what_mends_it(authority: Authority) -> None:
+    with answering(USUAL, tls=secured(authority, "here")) as url, pytest.raises(SideError) as caught:
+        side(url, nothing, 5)
+    untrusted = "its certificate is not trusted: unable to get local issuer certificate"
+    assert (
+        str(caught.value) == f"{url}: {untrusted}; where it is of your own making: SSL_CERT_FILE=CERTIFICATE.pem before the command"
+    )
+
+
+def test_by_what_mends_it_an_exporter_is_read(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.folder / "ca.pem"))
+    with answering(USUAL, tls=secured(authority, "here")) as url:
+        code = f"from domcaps_exporter.remote import told; print(len(told({url!r}, 5).documents))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_a_certificate_for_another_name_is_said_to_be_that(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.folder / "ca.pem"))
+    with answering(USUAL, tls=secured(authority, "elsewhere")) as url:
+        code = f"from domcaps_exporter.remote import told; told({url!r}, 5)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "its certificate is not trusted: IP address mismatch, certificate is not valid for '127.0.0.1'." in done.stderr
+    assert "SSL_CERT_FILE" not in done.stderr.splitlines()[-1]
+
+
+def test_who_speaks_http_to_tls_or_tls_to_http_is_told_so(authority: Authority) -> None:
+    with answering(USUAL, tls=secured(authority, "here")) as url:
+        plain = url.replace("https:", "http:")
+        with pytest.raises(SideError, match=f"^{plain}: it ended the connection without an answer; does it speak https\\?$"):
+            side(plain, nothing, 5)
+    with answering(USUAL) as url:
+        secure = url.replace("http:", "https:")
+        with pytest.raises(SideError, match=f"^{secure}: TLS fails: .*; does it speak http\\?$"):
+            side(secure, nothing, 5)
+    with answering(USUAL, 400) as url, pytest.raises(SideError, match=r"answered 400, 200 expected; does it speak https\?$"):
+        side(url, nothing, 5)
+
+
 def test_an_exporter_that_speaks_slowly_is_given_up_in_time() -> None:
     def drip(handler: BaseHTTPRequestHandler) -> None:
         for _ in range(50):
@@ -296,7 +367,7 @@ def test_a_password_that_breaks_the_address_is_not_printed(secret: str) -> None:
 
 
 def test_a_closed_door_is_an_error_with_the_address_and_without_the_password() -> None:
-    with pytest.raises(SideError, match=r"^http://127\.0\.0\.1:1/: ") as caught:
+    with pytest.raises(SideError, match=r"^http://127\.0\.0\.1:1/: connection refused$") as caught:
         side("http://me:secret@127.0.0.1:1/", nothing, 5)
     assert "secret" not in str(caught.value)
     assert shown("https://me:secret@host:1/x") == "https://host:1/x"
