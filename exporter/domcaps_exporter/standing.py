@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from domcaps_exporter import tls
 from domcaps_exporter.config import ConfigError, read
+from domcaps_exporter.errors import SettingError
 from domcaps_exporter.webconfig import Web, parse
 
 _Look: TypeAlias = tuple[tuple[int, ...], ...]
@@ -90,6 +91,8 @@ class Standing:
         self._look = (*self._look, *_looks(web.tls.files))
         try:
             return Settled(web, tls.context(web.tls))
+        except SettingError as error:
+            raise ConfigError(file, f"tls_server_config.{error.key}: {error.message}") from error
         except (OSError, ValueError) as error:
             raise ConfigError(file, f"tls_server_config: {_said(error)}") from error
 

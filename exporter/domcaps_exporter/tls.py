@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import ipaddress
 import os
+import re
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from domcaps_exporter.errors import SettingError
 from domcaps_exporter.files import LIMIT, head
 from domcaps_exporter.webconfig import CIPHERS, Pem, Tls
 
@@ -60,22 +62,24 @@ def context(tls: Tls) -> Context:
     comes in by the certificate that began it, at which `welcome` looks again.
 
     Raises:
-        OSError: a file cannot be read, or is not what it should be (ssl.SSLError is one, too).
-        ValueError: it asks for what cannot be done.
+        SettingError: a file cannot be read, or is not what it should be; the key is that of `tls_server_config`.
+        OSError, ValueError: it asks for what cannot be done (ssl.SSLError is an OSError).
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     made.num_tickets = 0
     made.set_alpn_protocols(["http/1.1"])
     _restrict(made, tls)
+    for name, pem in (("cert", tls.cert), ("key", tls.key), ("client_ca", tls.client_ca)):
+        _insist_on_content(name, pem)  # OpenSSL's errors do not name the file
     _admit(made, tls)
-    for file in tls.files:
-        head(str(file), 1)  # for its error: that of load_cert_chain does not name the file
     with _named(tls.cert) as cert, _named(tls.key) as key:
         try:
             made.load_cert_chain(cert, key, password=_refused)
         except ssl.SSLError as error:
-            raise ValueError(f"cert and key: {_reason(error)}") from error
+            raise _misfit(tls, error) from error
+        except _Encrypted as error:
+            raise _wrong("key", tls.key, "it is encrypted; expected a key without a password") from error
     return _asking(made, tls) if tls.client_auth in _UNVERIFIED else made
 
 
@@ -135,7 +139,7 @@ def _admit(made: ssl.SSLContext, tls: Tls) -> None:
         elif tls.client_auth not in _UNVERIFIED:
             made.load_default_certs(ssl.Purpose.CLIENT_AUTH)
     except ssl.SSLError as error:
-        raise ValueError(f"client_ca: {_reason(error)}") from error
+        raise _wrong("client_ca", tls.client_ca or "", _reason(error)) from error
 
 
 def _asking(like: ssl.SSLContext, tls: Tls) -> Context:
@@ -143,13 +147,13 @@ def _asking(like: ssl.SSLContext, tls: Tls) -> Context:
     try:
         bearers: Any = importlib.import_module("domcaps_exporter.bearers")  # what it needs is large, and few ask for it
     except ImportError as error:
-        raise ValueError(f"client_auth_type: {tls.client_auth} needs pyOpenSSL (pip install pyopenssl): {error}") from error
+        raise SettingError("client_auth_type", f"{tls.client_auth} needs pyOpenSSL (pip install pyopenssl): {error}") from error
     required = tls.client_auth == "RequireAnyClientCert"
     groups = [_CURVES[name] for name in tls.curves]
     try:
         made: Context = bearers.context(like, _content(tls.cert), _content(tls.key), required=required, groups=groups)
     except MemoryError as error:
-        raise ValueError(f"client_auth_type: {tls.client_auth} cannot be served here: {error}") from error
+        raise SettingError("client_auth_type", f"{tls.client_auth} cannot be served here: {error}") from error
     return made
 
 
@@ -169,9 +173,48 @@ def _named(pem: Pem) -> Iterator[str]:
         yield f"/proc/self/fd/{file.fileno()}"
 
 
+class _Encrypted(Exception):
+    """A password was asked for."""
+
+
 def _refused() -> str:
     """The password for an encrypted key: without one OpenSSL would ask the terminal."""
-    raise ValueError("key: it is encrypted; expected one without a password")
+    raise _Encrypted
+
+
+def _insist_on_content(name: str, pem: Pem | None) -> None:
+    if isinstance(pem, Path):
+        try:
+            head(str(pem), 1)
+        except OSError as error:
+            raise _wrong(name, pem, error.strerror or str(error)) from error
+
+
+def _misfit(tls: Tls, error: ssl.SSLError) -> SettingError:
+    """Which of the two it is, and why: OpenSSL says it of both at once, or only that it is PEM."""
+    if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+        other = f"cert_file {tls.cert}" if isinstance(tls.cert, Path) else "cert"
+        return _wrong("key", tls.key, f"this private key does not belong to the certificate of {other}")
+    if not _holds(tls.cert, "CERTIFICATE"):
+        return _wrong("cert", tls.cert, "no certificate in it; expected PEM, -----BEGIN CERTIFICATE-----")
+    if not _holds(tls.key, "PRIVATE KEY"):
+        return _wrong("key", tls.key, "no private key in it; expected PEM, -----BEGIN PRIVATE KEY-----")
+    if error.reason and error.library != "PEM":
+        return _wrong("cert", tls.cert, _reason(error))
+    try:
+        with _named(tls.cert) as cert:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cafile=cert)
+    except ssl.SSLError:
+        return _wrong("cert", tls.cert, "the certificate in it cannot be read")
+    return _wrong("key", tls.key, "the private key in it cannot be read")
+
+
+def _holds(pem: Pem, kind: str) -> bool:
+    return re.search(rf"-----BEGIN [A-Z0-9 ]*{kind}-----".encode(), _content(pem)) is not None
+
+
+def _wrong(name: str, pem: Pem, what: str) -> SettingError:
+    return SettingError(f"{name}_file", f"{pem}: {what}") if isinstance(pem, Path) else SettingError(name, what)
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -626,20 +626,47 @@ def test_a_file_that_means_nothing_is_refused_at_the_start(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("tls_server_config: {cert_file: absent.pem, key_file: server.key}", "absent.pem: No such file"),
-        ("tls_server_config: {cert_file: server.pem, key_file: ca.key}", "cert and key: key values mismatch"),
-        (TLS + "  client_ca_file: server.key\n  client_auth_type: RequireAndVerifyClientCert\n", "client_ca: "),
+        ("cert_file: absent.pem, key_file: server.key", "cert_file: FOLDER/absent.pem: No such file or directory"),
+        ("cert_file: server.pem, key_file: absent.key", "key_file: FOLDER/absent.key: No such file or directory"),
+        ("cert_file: ., key_file: server.key", "cert_file: FOLDER: a directory, not a regular file"),
+        (
+            "cert_file: server.pem, key_file: ca.key",
+            "key_file: FOLDER/ca.key: this private key does not belong to the certificate of cert_file FOLDER/server.pem",
+        ),
+        (
+            "cert_file: server.pem, key_file: server.pem",
+            "key_file: FOLDER/server.pem: no private key in it; expected PEM, -----BEGIN PRIVATE KEY-----",
+        ),
+        (
+            "cert_file: server.key, key_file: server.key",
+            "cert_file: FOLDER/server.key: no certificate in it; expected PEM, -----BEGIN CERTIFICATE-----",
+        ),
+        ("cert_file: broken.pem, key_file: server.key", "cert_file: FOLDER/broken.pem: the certificate in it cannot be read"),
+        ("cert_file: server.pem, key_file: broken.key", "key_file: FOLDER/broken.key: the private key in it cannot be read"),
+        ("cert: nothing, key_file: server.key", "cert: no certificate in it; expected PEM, -----BEGIN CERTIFICATE-----"),
+        (
+            "cert_file: server.pem, key_file: server.key, client_ca_file: server.key, client_auth_type: RequireAndVerifyClientCert",
+            "client_ca_file: FOLDER/server.key: no certificate or crl found",
+        ),
+        (
+            "cert_file: server.pem, key_file: server.key, client_ca_file: a.pem, client_auth_type: RequireAndVerifyClientCert",
+            "client_ca_file: FOLDER/a.pem: No such file or directory",
+        ),
     ],
 )
-def test_certificates_that_cannot_be_used_are_named(file: Path, text: str, reason: str) -> None:
-    with pytest.raises(ConfigError, match=reason):
-        asking(file, text)
+def test_certificates_that_cannot_be_used_are_named_with_their_key(file: Path, text: str, reason: str) -> None:
+    for name in ("server.pem", "server.key"):
+        lines = file.with_name(name).read_text().splitlines()
+        file.with_name(name.replace("server", "broken")).write_text("\n".join((lines[0], "AAAA", lines[-1], "")))
+    with pytest.raises(ConfigError) as caught:
+        asking(file, f"tls_server_config: {{{text}}}")
+    assert str(caught.value) == f"{file}: tls_server_config.{reason.replace('FOLDER', str(file.parent))}"
 
 
 @pytest.mark.parametrize("auth", ["NoClientCert", "RequestClientCert"])
 def test_an_encrypted_key_is_refused_and_nobody_is_asked(file: Path, auth: str) -> None:
     openssl("ec", "-aes256", "-passout", "pass:a", "-in", file.with_name("server.key"), "-out", file.with_name("locked.key"))
-    with pytest.raises(ConfigError, match="key: it is encrypted"):
+    with pytest.raises(ConfigError, match=r"tls_server_config\.key_file: .*locked\.key: it is encrypted"):
         asking(file, f"tls_server_config: {{cert_file: server.pem, key_file: locked.key, client_auth_type: {auth}}}")
 
 
