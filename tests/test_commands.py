@@ -99,6 +99,26 @@ def test_a_textfile_is_written_also_where_a_driver_fails_and_the_exit_code_says_
     assert 'domcaps_probe_success{driver="qemu"} 0.0' in (tmp_path / "domcaps.prom").read_text()
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_a_stream_is_no_textfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("textfile", name, *QEMU_ONLY)
+    assert (done.code, done.out, list(tmp_path.iterdir())) == (2, "", [])
+    assert done.err == (
+        f"domcaps-exporter: error: textfile: found '{name}'; expected a file, such as domcaps.prom; "
+        "`show --format=metrics` writes to stdout\n"
+    )
+
+
+@REAL_QEMU
+def test_a_textfile_that_the_collector_does_not_read_is_written_with_a_warning(recorded: str, tmp_path: Path) -> None:
+    done = run("textfile", str(tmp_path / "domcaps.txt"), "--replay", recorded)
+    assert (done.code, done.out) == (0, "")
+    assert done.err.endswith(f' level=warn msg="node_exporter reads *.prom only" file={tmp_path / "domcaps.txt"}\n')
+    assert done.err.count("\n") == 1
+    assert "domcaps_document_info" in (tmp_path / "domcaps.txt").read_text()
+
+
 def test_a_textfile_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     done = run("textfile", str(tmp_path / "nowhere" / "domcaps.prom"), *QEMU_ONLY, env={**os.environ, "PATH": "/nowhere"})
     assert (done.code, done.err.count("\n")) == (1, 1)

@@ -78,7 +78,7 @@ def _run(said: Flags) -> int:
     if said.config_file:
         said.config = config.load(said.config_file)
     level = said.log_level or ("info" if said.command == "serve" else "error")
-    heeded = () if said.log_level else (Chronicle.__module__,)  # who writes a textfile must hear that its memory is gone
+    heeded = () if said.log_level else (Chronicle.__module__, textfile.__name__)  # who writes one must hear that its memory is gone
     log.configure(level, said.log_format, sys.stderr, heeded)
     match said.command, *said.operands:
         case ("serve",):
@@ -345,6 +345,10 @@ def _forget(said: Flags, text: str | None = None) -> int:
 
 def _write_textfile(said: Flags, file: Path) -> int:
     """Written also where a driver failed: the file then says so."""
+    try:
+        textfile.check(file)
+    except ValueError as error:
+        raise UsageError(f"textfile: {error}") from error
     mustered = _muster(said)
     service, outcomes = _once(said, mustered, _chronicle(said, mustered))
     try:

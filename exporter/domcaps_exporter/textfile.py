@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 from pathlib import Path
 
 _MODE = 0o644
 """Readable by node_exporter, which runs as another user."""
+_LOG = logging.getLogger(__name__)
+
+
+def check(path: Path) -> None:
+    """Before the host is asked.
+
+    Raises:
+        ValueError: a stream or a device is meant, in whose place no file can be put.
+    """
+    if str(path) == "-" or str(path.absolute().parent) in ("/dev", "/dev/fd", "/proc/self/fd"):
+        raise ValueError(f"found {str(path)!r}; expected a file, such as domcaps.prom; `show --format=metrics` writes to stdout")
 
 
 def write(path: Path, exposition: bytes) -> None:
-    """Put it in the place of `path`. Until then it has a name that the collector, which reads `*.prom`, passes over.
+    """Put it in the place of `path`. Until then it has a name that the collector, which reads `*.prom`, passes over;
+    where it has afterwards as well, that is a warning.
 
     Raises:
         OSError: it cannot be written; nothing has changed.
@@ -31,3 +44,5 @@ def write(path: Path, exposition: bytes) -> None:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
+    if path.suffix != ".prom":
+        _LOG.warning("node_exporter reads *.prom only", extra={"fields": {"file": path}})
