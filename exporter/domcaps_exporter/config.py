@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from domcaps_exporter.durations import seconds
-from domcaps_exporter.errors import DomcapsError, SettingError
+from domcaps_exporter.errors import DomcapsError, SettingError, spelt
 from domcaps_exporter.metrics import INDISPENSABLE, NAMES, Options
 
 LIMIT = 1 << 20
@@ -92,7 +92,7 @@ def _wish(file: Path, name: str, found: object) -> Wish:
     if not isinstance(uri, str):
         raise ConfigError(
             file,
-            f"{where}.uri: found {'nothing' if uri is None else _shown(uri)}, expected a libvirt URI such as qemu+ssh://host/system",
+            f"{where}.uri: found {spelt(uri)}, expected a libvirt URI such as qemu+ssh://host/system",
         )
     if "uris" in section:
         raise ConfigError(file, f"{where}.uris: a target has one uri")
@@ -101,7 +101,7 @@ def _wish(file: Path, name: str, found: object) -> Wish:
 
 def _seconds(file: Path, key: str, found: object) -> float:
     if isinstance(found, bool) or not isinstance(found, str | int | float):
-        raise ConfigError(file, f"{key}: found {_shown(found)}, expected a time such as 10s")
+        raise ConfigError(file, f"{key}: found {spelt(found)}, expected a time such as 10s")
     try:
         return seconds(str(found))
     except ValueError as error:
@@ -113,7 +113,7 @@ def _options(file: Path, section: Mapping[str, object]) -> Options:
         if key not in METRICS:
             raise ConfigError(file, f"metrics.{key}: no such key; allowed: {', '.join(METRICS)}")
         if key in SWITCHES and not isinstance(value, bool):
-            raise ConfigError(file, f"metrics.{key}: found {_shown(value)}, expected true or false")
+            raise ConfigError(file, f"metrics.{key}: found {spelt(value)}, expected true or false")
     without = _left_out(file, section.get("without", []))
     blockers, details, versions = (section.get(switch) is True for switch in SWITCHES)
     return Options(blockers=blockers, model_versions=versions, without=without, model_details=details)
@@ -121,10 +121,10 @@ def _options(file: Path, section: Mapping[str, object]) -> Options:
 
 def _left_out(file: Path, found: object) -> frozenset[str]:
     if not isinstance(found, list):
-        raise ConfigError(file, f"metrics.without: found {_shown(found)}, expected a list of metrics")
+        raise ConfigError(file, f"metrics.without: found {spelt(found)}, expected a list of metrics")
     for name in found:
         if name not in DISPENSABLE:
-            raise ConfigError(file, f"metrics.without: found {_shown(name)}, expected some of: {', '.join(DISPENSABLE)}")
+            raise ConfigError(file, f"metrics.without: found {spelt(name)}, expected some of: {', '.join(DISPENSABLE)}")
     return frozenset(found)
 
 
@@ -184,16 +184,11 @@ def _mapping(file: Path, key: str, value: object) -> dict[str, object]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ConfigError(file, f"{key}: found {_shown(value)}, expected a mapping (key: value)")
+        raise ConfigError(file, f"{key}: found {spelt(value)}, expected a mapping (key: value)")
     for name in value:
         if not isinstance(name, str):
-            raise ConfigError(file, f"{key}: found the key {_shown(name)}, expected a word")
+            raise ConfigError(file, f"{key}: found the key {spelt(name)}, expected a word")
     return dict(value)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 class Unrepeated(yaml.SafeLoader):
@@ -208,7 +203,7 @@ class Unrepeated(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable) or key in seen:
-                problem = f"the key {_shown(key)} stands twice" if isinstance(key, Hashable) else "a key must be a word"
+                problem = f"the key {spelt(key)} stands twice" if isinstance(key, Hashable) else "a key must be a word"
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)

@@ -20,6 +20,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+_LONGEST = 200
+"""Characters of a value that stand in a message."""
+
 
 class DomcapsError(Exception):
     """Anything that this project raises on purpose."""
@@ -31,6 +34,27 @@ class SettingError(DomcapsError):
     def __init__(self, key: str, message: str) -> None:
         super().__init__(f"{key}: {message}")
         self.key, self.message = key, message
+
+    @classmethod
+    def of(cls, key: str, found: object, expected: str) -> SettingError:
+        """With what was found as it may stand in the file; `expected` is the rest of the sentence."""
+        return cls(key, f"found {spelt(found)}, {expected}")
+
+
+def spelt(found: object) -> str:
+    """A value of a YAML file in YAML's words (`true`, not Python's `True`), cut off where it is long."""
+    text = _spelt(found)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _spelt(found: object) -> str:
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    if isinstance(found, list):
+        return f"[{', '.join(map(_spelt, found))}]"
+    if isinstance(found, Mapping):
+        return f"{{{', '.join(f'{_spelt(key)}: {_spelt(value)}' for key, value in found.items())}}}"
+    return "nothing" if found is None else repr(found)
 
 
 class FileTrouble(DomcapsError):

@@ -61,7 +61,7 @@ def _driver(file: Path | None, name: str, wish: Wish, drivers: Callable[[Mapping
         brought = drivers({**wish.section, "uris": [wish.uri]})
     except SettingError as error:
         key = "uri" if error.key == "uris" else error.key
-        message = error.message.replace("allowed are uris,", "allowed are uri, timeout,")
+        message = error.message.replace("allowed: uris,", "allowed: uri, timeout,")
         raise ConfigError(file, f"targets.{name}.{key}: {message}") from error
     for driver in brought:
         if driver.name == DRIVER:

@@ -38,14 +38,14 @@ def wanted(section: Mapping[str, object], profile: str) -> Wanted:
     """
     for key in section:
         if key not in KEYS:
-            raise SettingError(str(key), f"unknown key; allowed are {', '.join(KEYS)}")
+            raise SettingError(str(key), f"no such key; allowed: {', '.join(KEYS)}")
     return Wanted(_path("emulator", section, ""), _path("firmware_dir", section, FIRMWARE), _version(profile))
 
 
 def _path(key: str, section: Mapping[str, object], default: str) -> str:
     found = section.get(key, default)
     if not isinstance(found, str) or (key in section and not found.startswith("/")) or "\0" in found:
-        raise SettingError(key, f"found {found!r}, expected an absolute path")
+        raise SettingError.of(key, found, "expected an absolute path")
     return found.rstrip("/") if len(found) > 1 else found
 
 

@@ -42,7 +42,7 @@ def wanted(section: Mapping[str, object]) -> Wanted:
     """
     for key in section:
         if key not in KEYS:
-            raise SettingError(str(key), f"unknown key; allowed are {', '.join(KEYS)}")
+            raise SettingError(str(key), f"no such key; allowed: {', '.join(KEYS)}")
     uris = _list("uris", section, _URI, "a libvirt URI such as qemu:///system")
     _insist_on_one_each(uris)
     archs, machines, virttypes = (_list(key, section, _WORD, "a name") for key in KEYS[1:])
@@ -57,10 +57,10 @@ def hypervisor(uri: str) -> str:
 def _list(key: str, section: Mapping[str, object], form: re.Pattern[str], expected: str) -> tuple[str, ...]:
     found = section.get(key, [])
     if not isinstance(found, list):
-        raise SettingError(key, f"found {found!r}, expected a list")
+        raise SettingError.of(key, found, "expected a list")
     for word in found:
         if not isinstance(word, str) or not form.fullmatch(word):
-            raise SettingError(key, f"found {word!r}, expected {expected}")
+            raise SettingError.of(key, word, f"expected {expected}")
     return tuple(dict.fromkeys(found))
 
 

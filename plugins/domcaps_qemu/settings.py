@@ -54,11 +54,11 @@ def wanted(section: Mapping[str, object], profile: str) -> Wanted:
     """
     for key in section:
         if key not in KEYS:
-            raise SettingError(str(key), f"unknown key; allowed are {', '.join(KEYS)}")
+            raise SettingError(str(key), f"no such key; allowed: {', '.join(KEYS)}")
     archs = _words("archs", section.get("archs", []), (*ARCHS, ALL))
     user = section.get("guest_user", "")
     if not isinstance(user, str):
-        raise SettingError("guest_user", f"found {user!r}, expected a user's name")
+        raise SettingError.of("guest_user", user, "expected a user's name")
     return Wanted(
         archs=tuple(ARCHS) if ALL in archs else archs,
         machines=_machines(section.get("machines", [])),
@@ -75,22 +75,22 @@ def wanted(section: Mapping[str, object], profile: str) -> Wanted:
 def _switch(key: str, section: Mapping[str, object]) -> bool:
     found = section.get(key, False)
     if not isinstance(found, bool):
-        raise SettingError(key, f"found {found!r}, expected true or false")
+        raise SettingError.of(key, found, "expected true or false")
     return found
 
 
 def _all(found: object) -> bool:
     if found not in (None, ALL):
-        raise SettingError("host_features", f"found {found!r}, expected {ALL!r}, or leave it out")
+        raise SettingError.of("host_features", found, f"expected {ALL!r}, or leave it out")
     return found == ALL
 
 
 def _words(key: str, found: object, allowed: tuple[str, ...] = ()) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(isinstance(word, str) and word for word in found):
-        raise SettingError(key, f"found {found!r}, expected a list of names")
+        raise SettingError.of(key, found, "expected a list of names")
     for word in found:
         if allowed and word not in allowed:
-            raise SettingError(key, f"found {word!r}, allowed are {', '.join(allowed)}")
+            raise SettingError.of(key, word, f"allowed are {', '.join(allowed)}")
     return tuple(dict.fromkeys(found))
 
 
@@ -108,7 +108,7 @@ def _paths(found: object) -> tuple[str, ...]:
     paths = _words("emulators", found)
     for path in paths:
         if not path.startswith("/") or "\0" in path:
-            raise SettingError("emulators", f"found {path!r}, expected an absolute path")
+            raise SettingError.of("emulators", path, "expected an absolute path")
     return paths
 
 

@@ -53,7 +53,7 @@ def wanted(section: Mapping[str, object], profile: str = "auto") -> Wanted:
     """
     for key in section:
         if key not in KEYS:
-            raise SettingError(str(key), f"unknown key; allowed are {', '.join(KEYS)}")
+            raise SettingError(str(key), f"no such key; allowed: {', '.join(KEYS)}")
     return Wanted(
         archs=_words(section, "archs", ARCHS),
         machines=_words(section, "machines", MACHINES) or MACHINES,
@@ -75,7 +75,7 @@ def _version(profile: str) -> tuple[int, int] | None:
 def _list(section: Mapping[str, object], key: str) -> tuple[str, ...]:
     found = section.get(key, [])
     if not isinstance(found, list) or not all(isinstance(word, str) and word for word in found):
-        raise SettingError(key, f"found {found!r}, expected a list of names")
+        raise SettingError.of(key, found, "expected a list of names")
     return tuple(dict.fromkeys(found))
 
 
@@ -83,7 +83,7 @@ def _words(section: Mapping[str, object], key: str, allowed: tuple[str, ...]) ->
     words = _list(section, key)
     for word in words:
         if word not in allowed:
-            raise SettingError(key, f"found {word!r}, allowed are {', '.join(allowed)}")
+            raise SettingError.of(key, word, f"allowed are {', '.join(allowed)}")
     return words
 
 
@@ -97,5 +97,5 @@ def _path(section: Mapping[str, object], key: str) -> str:
 
 def _absolute(key: str, found: object) -> str:
     if not isinstance(found, str) or not found.startswith("/") or "\0" in found:
-        raise SettingError(key, f"found {found!r}, expected an absolute path")
+        raise SettingError.of(key, found, "expected an absolute path")
     return found

@@ -62,12 +62,12 @@ def test_a_file_that_says_nothing_sets_nothing(file: Path, text: str) -> None:
         pytest.param("targets: {a: {uri: x, uris: [y]}}\n", "targets.a.uris: a target has one uri", id="target of two"),
         pytest.param("targets: {a: {uri: x, timeout: 0}}\n", "targets.a.timeout: found '0'; expected a time", id="no time"),
         pytest.param(
-            "targets: {a: {uri: x, timeout: yes}}\n", "targets.a.timeout: found True, expected a time", id="yes for a time"
+            "targets: {a: {uri: x, timeout: yes}}\n", "targets.a.timeout: found true, expected a time", id="yes for a time"
         ),
         pytest.param("drivers: [qemu]\n", "drivers: found ['qemu'], expected a mapping", id="list for a mapping"),
         pytest.param("drivers:\n  qemu: q35\n", "drivers.qemu: found 'q35', expected a mapping", id="word for a section"),
         pytest.param("drivers:\n  qemu:\n    1: x\n", "drivers.qemu: found the key 1, expected a word", id="number for a key"),
-        pytest.param("drivers:\n  on: {}\n", "drivers: found the key True, expected a word", id="YAML's idea of a boolean"),
+        pytest.param("drivers:\n  on: {}\n", "drivers: found the key true, expected a word", id="YAML's idea of a boolean"),
         pytest.param(
             "metrics: {loud: true}\n",
             "metrics.loud: no such key; allowed: blockers, model_details, model_versions, without",

@@ -145,7 +145,7 @@ def test_many_who_ask_a_hanging_target_cost_one_thread(release: threading.Event)
 def brought(section: Mapping[str, object]) -> Iterable[Driver]:
     """A plugin that knows `uris` and `mode`."""
     for key in section.keys() - {"uris", "mode"}:
-        raise SettingError(key, "unknown key; allowed are uris, mode")
+        raise SettingError(key, "no such key; allowed: uris, mode")
     if section["uris"] == ["nonsense"]:
         raise SettingError("uris", "found 'nonsense'")
     return [Driver("libvirt", lambda host: {}, lambda facts: ())]
@@ -163,9 +163,9 @@ def test_each_target_has_its_own_time_or_that_of_every_probe() -> None:
 @pytest.mark.parametrize(
     ("wish", "complaint"),
     [
-        (Wish("qemu:///system", None, {"timout": "3s"}), "targets.a.timout: unknown key; allowed are uri, timeout, mode"),
+        (Wish("qemu:///system", None, {"timout": "3s"}), "targets.a.timout: no such key; allowed: uri, timeout, mode"),
         (Wish("nonsense"), "targets.a.uri: found 'nonsense'"),
-        (Wish("x", section={"colour": "red"}), "targets.a.colour: unknown key"),
+        (Wish("x", section={"colour": "red"}), "targets.a.colour: no such key"),
     ],
 )
 def test_what_the_driver_thinks_of_a_target_names_the_target(wish: Wish, complaint: str) -> None:

@@ -191,7 +191,7 @@ def test_the_readmes_example_is_understood() -> None:
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"machines": ["q35"]}, "machines: unknown key; allowed are emulator, firmware_dir"),
+        ({"machines": ["q35"]}, "machines: no such key; allowed: emulator, firmware_dir"),
         ({"emulator": "bhyve"}, "emulator: found 'bhyve', expected an absolute path"),
         ({"firmware_dir": ["/x"]}, "firmware_dir: found .*expected an absolute path"),
         ({"emulator": ""}, "emulator: found '', expected"),

@@ -269,7 +269,7 @@ def test_a_uri_says_whose_it_is(uri: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("section", "complaint"),
     [
-        ({"uri": "qemu:///system"}, "uri: unknown key; allowed are uris, archs, machines, virttypes"),
+        ({"uri": "qemu:///system"}, "uri: no such key; allowed: uris, archs, machines, virttypes"),
         ({"uris": "qemu:///system"}, "uris: found 'qemu:///system', expected a list"),
         ({"uris": ["--help"]}, "uris: found '--help', expected a libvirt URI such as qemu:///system"),
         ({"uris": ["qemu:///system; quit"]}, "uris: found 'qemu:///system; quit', expected a libvirt URI"),

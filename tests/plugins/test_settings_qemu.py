@@ -48,7 +48,7 @@ def test_what_is_said_twice_is_said_once() -> None:
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"arches": []}, "arches: unknown key; allowed are archs, machines, virttypes, emulators, guest_user"),
+        ({"arches": []}, "arches: no such key; allowed: archs, machines, virttypes, emulators, guest_user"),
         ({"archs": "x86_64"}, "archs: found 'x86_64', expected a list of names"),
         ({"archs": ["vax"]}, "archs: found 'vax', allowed are x86_64"),
         ({"archs": [1]}, "archs: found [1], expected a list of names"),
@@ -58,9 +58,12 @@ def test_what_is_said_twice_is_said_once() -> None:
         ({"virttypes": ["xen"]}, "virttypes: found 'xen', allowed are kvm, qemu"),
         ({"emulators": ["qemu-kvm"]}, "emulators: found 'qemu-kvm', expected an absolute path"),
         ({"emulators": ["/a\0b"]}, "expected an absolute path"),
-        ({"emulators": None}, "emulators: found None, expected a list of names"),
+        ({"emulators": None}, "emulators: found nothing, expected a list of names"),
         ({"guest_user": 107}, "guest_user: found 107, expected a user's name"),
-        ({5: []}, "5: unknown key"),
+        ({"host_features": True}, "host_features: found true, expected 'all', or leave it out"),
+        ({"machine_types": [True, {"a": None}]}, "machine_types: found [true, {'a': nothing}], expected true or false"),
+        ({"guest_user": ["x" * 300]}, f"guest_user: found ['{'x' * 195}..., expected a user's name"),
+        ({5: []}, "5: no such key"),
     ],
 )
 def test_what_means_nothing_is_refused_with_its_key(section: Mapping[str, object], message: str) -> None:

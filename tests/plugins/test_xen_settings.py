@@ -40,7 +40,7 @@ def test_no_loaders_are_not_the_usual_ones() -> None:
 @pytest.mark.parametrize(
     ("section", "key", "words"),
     [
-        ({"machine": []}, "machine", "allowed are archs, machines"),
+        ({"machine": []}, "machine", "allowed: archs, machines"),
         ({"machines": ["pc"]}, "machines", "allowed are xenpv, xenpvh, xenfv"),
         ({"machines": "xenfv"}, "machines", "expected a list"),
         ({"archs": ["ia64"]}, "archs", "allowed are x86_64"),
