@@ -48,6 +48,7 @@ class Watch:
 
     `host(deadline)` makes the port for one probe; `timeout` is how long a probe may take, in seconds; `clock` is monotonic.
     `resident`: its thread waits from one probe to the next, for to start one takes long; hundreds that wait would be too many.
+    `log` is told every change of state.
     """
 
     def __init__(
@@ -58,8 +59,9 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
         *,
         resident: bool = True,
+        log: logging.Logger | None = None,
     ) -> None:
-        self.driver, self._resident = driver, resident
+        self.driver, self._resident, self._log = driver, resident, log or _LOG
         self._host, self._timeout, self._clock = host, timeout, clock
         self._lock = threading.Lock()
         self._flight: _Flight | None = None
@@ -171,10 +173,10 @@ class Watch:
                 return
             self._state = state
         if failure is None:
-            _LOG.info("%s: answers again", self.driver.name)
+            self._log.info("%s: answers again", self.driver.name)
             return
         level = logging.DEBUG if state == "absent" else logging.WARNING
-        _LOG.log(level, "%s: %s: %s", self.driver.name, state, failure.text, exc_info=problem if state == "crashed" else None)
+        self._log.log(level, "%s: %s: %s", self.driver.name, state, failure.text, exc_info=problem if state == "crashed" else None)
 
 
 def _fly_all(flights: SimpleQueue[Callable[[], None] | None]) -> None:

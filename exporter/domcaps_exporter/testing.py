@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from logging import Logger, LogRecord, getLogger
 from pathlib import Path
 from types import MappingProxyType
 
@@ -85,7 +86,7 @@ def _probed(driver: Driver, host: Hosts, seconds: float) -> tuple[list[str], Fac
 
 def _dawdling(driver: Driver) -> list[str]:
     """Where nothing is answered in time, a probe ends, and says so."""
-    outcome = _outcome(replace(driver, describe=_nothing), lambda deadline: Stalled(deadline, {}), _HURRY)
+    outcome = _outcome(replace(driver, describe=_nothing), lambda deadline: Stalled(deadline, {}), _HURRY, _crashes())
     if outcome is None:
         return [f"its probe goes on for over {GRACE:g} s beyond its deadline where the host answers nothing in time"]
     if outcome.failure is not None and outcome.failure.reason in _FAULTS:
@@ -97,12 +98,23 @@ def _moved(first: Facts, again: Facts) -> list[Question]:
     return [question for question in sorted(first.keys() | again.keys()) if first.get(question) != again.get(question)][:3]
 
 
-def _outcome(driver: Driver, host: Hosts, seconds: float) -> Outcome | None:
+def _outcome(driver: Driver, host: Hosts, seconds: float, log: Logger | None = None) -> Outcome | None:
     """What becomes of it in the exporter; None where it does not come back."""
     try:
-        return Watch(driver, host, seconds).join().result(seconds + GRACE)
+        return Watch(driver, host, seconds, log=log).join().result(seconds + GRACE)
     except TimeoutError:
         return None
+
+
+def _crashes() -> Logger:
+    """For where failing is what was asked for: only what is a driver's fault is told."""
+    log = getLogger(f"{__name__}.crashes")
+    log.addFilter(_crashed)
+    return log
+
+
+def _crashed(record: LogRecord) -> bool:
+    return bool(record.exc_info)
 
 
 def _nothing(_facts: Facts) -> tuple[Report, ...]:
@@ -164,7 +176,8 @@ def _bent(driver: Driver, facts: Facts, reports: Sequence[Report], seconds: floa
     chosen = sorted(facts)[:: max(1, len(facts) // _BENT)]
     for question in chosen:
         for answer in (DENIED, ABSENT, Refusal("error", "bent"), _NONSENSE):
-            outcome = _outcome(replace(driver, probe=_always({**facts, question: answer})), host_of({}), min(seconds, _SOON))
+            bent = replace(driver, probe=_always({**facts, question: answer}))
+            outcome = _outcome(bent, host_of({}), min(seconds, _SOON), _crashes())
             if outcome is None:
                 yield f"its describe does not end where {question} is answered with {_word(answer)}"
             elif outcome.failure is None and answer is DENIED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -304,3 +305,19 @@ def test_nonsense_may_be_called_unreadable() -> None:
         return describe(facts)
 
     assert faults(Driver("acme", probe, strict)) == ""
+
+
+def test_a_good_driver_is_told_of_in_no_other_way_and_of_a_bad_one_every_crash(tmp_path: Path) -> None:
+    acme = Path(__file__).parent.parent / "thirdparty" / "domcaps-acme"
+    code = """
+import sys
+from domcaps_acme import ACMEVM, domcaps_drivers
+from domcaps_exporter.testing import conform, host_of
+(driver,) = domcaps_drivers()
+print(conform(driver, host_of({ACMEVM: b"/usr/bin/acmevm"})))
+"""
+    for appended, errors in (("", ""), ("\nreports = None\n", "TypeError: 'NoneType' object is not callable")):
+        (tmp_path / "domcaps_acme.py").write_text((acme / "domcaps_acme" / "__init__.py").read_text() + appended)
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.stdout == "[]\n", errors in done.stderr) == (not appended, True)
+        assert bool(done.stderr) == bool(appended)
