@@ -292,11 +292,9 @@ def _tell_failures(outcomes: Iterable[Outcome]) -> int:
     """The drivers that should have answered and did not, on stderr; the exit code."""
     outcomes = tuple(outcomes)
     answered = any(outcome.reports for outcome in outcomes)
-    complaints = [
-        f"{outcome.driver}: {outcome.failure.text}"
-        for outcome in outcomes
-        if outcome.failure is not None and not (answered and outcome.failure.reason == "absent")
-    ]
+    failed = [(outcome.driver, outcome.failure) for outcome in outcomes if outcome.failure is not None]
+    wrong = [(driver, failure) for driver, failure in failed if failure.reason != "absent"]
+    complaints = [f"{driver}: {failure.text}" for driver, failure in wrong or ([] if answered else failed)]
     if not answered and not complaints:
         complaints = ["no driver found anything to report"]
     for complaint in complaints:
@@ -317,8 +315,8 @@ def _shown(form: str, service: Service, outcomes: Sequence[Outcome]) -> bytes:
 
 
 def _diff(said: Flags, before: str, after: str) -> int:
-    if said.format not in ("table", "json"):
-        raise UsageError(f"--format: found {said.format!r}; expected table or json, which diff has")
+    if said.format not in flags.COMPARED:
+        raise UsageError(f"--format: found {said.format!r}; expected {' or '.join(flags.COMPARED)}, which diff has")
     try:
         comparison = diff.compared(*sides(before, after, partial(_answers, said), said.probe_timeout))
     except DomcapsError as error:
@@ -350,7 +348,9 @@ def _write_textfile(said: Flags, file: Path) -> int:
     except ValueError as error:
         raise UsageError(f"textfile: {error}") from error
     mustered = _muster(said)
-    service, outcomes = _once(said, mustered, _chronicle(said, mustered))
+    chronicle = _chronicle(said, mustered)
+    state.tell(said, os.environ)
+    service, outcomes = _once(said, mustered, chronicle)
     try:
         textfile.write(file, service.textfile(outcomes))
     except OSError as error:

@@ -20,6 +20,8 @@ from domcaps_exporter.past import RETENTION
 
 PROFILES = ("auto", "9.0", "11.3", "12.8")
 OUTPUTS = ("table", "xml", "json", "metrics")
+COMPARED = ("table", "json")
+"""Those of them that `diff` has."""
 _DRIVER_FLAG = re.compile(r"--(no-)?driver\.([a-z][a-z0-9_]*)")
 DESCRIPTION = """\
 What this host's hypervisors can give a guest: libvirt's domain capabilities,
@@ -130,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
     _add_host_flags(parser)
     _add_log_flags(parser)
     _add_web_flags(parser)
-    how = "how (table); diff has table and json"
+    how = f"how (table); diff has {' and '.join(COMPARED)}"
     parser.add_argument_group("show, diff").add_argument("--format", choices=OUTPUTS, help=how)
     return parser
 
@@ -148,7 +150,10 @@ def guide(command: str) -> str:
     flags = guide.add_argument_group("flags")
     actions = {action.option_strings[-1].removeprefix("--"): action for action in parser()._actions if action.option_strings}
     for name in HEEDED[command]:
-        flags._add_action(actions[name])
+        if (command, name) == ("diff", "format"):
+            flags.add_argument("--format", choices=COMPARED, help="how (table)")
+        else:
+            flags._add_action(actions[name])
     return guide.format_help()
 
 

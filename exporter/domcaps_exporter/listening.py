@@ -25,8 +25,8 @@ def listening(address: str) -> Iterator[socket.socket]:
     try:
         listener = _unix(_path(address)) if address.startswith(_UNIX) else _bound(*_split(address))
     except (OSError, ValueError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OSError(getattr(error, "errno", None) or errno.EINVAL, f"cannot listen on {address}: {reason}") from error
+        number = getattr(error, "errno", None) or errno.EINVAL
+        raise OSError(number, f"cannot listen on {address}: {_reason(error)}") from error
     try:
         with listener:
             yield listener
@@ -42,6 +42,13 @@ def url(listener: socket.socket, secure: bool = False) -> str:
     host, port = listener.getsockname()[:2]
     shown = "127.0.0.1" if host in ("::", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared, not bound
     return f"http{'s' if secure else ''}://{shown}:{port}/"
+
+
+def _reason(error: Exception) -> str:
+    """In the system's words; asyncio's and socket's own have Python in them."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)  # of a name that cannot be found, or no address
 
 
 def _split(address: str) -> tuple[str, int]:

@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
-from domcaps_exporter import systemd
+from domcaps_exporter import state, systemd
 from domcaps_exporter.flags import Flags
 from domcaps_exporter.service import Service
 from domcaps_exporter.targets import Target
@@ -28,6 +28,9 @@ async def serving(service: Service, aims: Mapping[str, Target], said: Flags, fro
     stop = asyncio.Event()
 
     def ready(urls: Sequence[str]) -> None:
+        """Nothing was told before: where it cannot serve, the error is the one line."""
+        _LOG.info("starting", extra={"fields": {"version": service.version, "drivers": ",".join(service.drivers)}})
+        state.tell(said, os.environ)
         for url in urls:
             _LOG.info("listening", extra={"fields": {"url": url}})
         notifier.tell("READY=1")
@@ -39,7 +42,6 @@ async def serving(service: Service, aims: Mapping[str, Target], said: Flags, fro
     ends = {signal.SIGINT: end, signal.SIGTERM: end, signal.SIGHUP: end if os.isatty(0) else _keep_on}
     for number, handler in ends.items():
         asyncio.get_running_loop().add_signal_handler(number, handler)
-    _LOG.info("starting", extra={"fields": {"version": service.version, "drivers": ",".join(service.drivers)}})
     async with notifier.watched():
         await serve(service, _addresses(said), said.web_telemetry_path, stop, ready, aims, front)
     _LOG.info("stopped")

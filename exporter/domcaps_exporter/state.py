@@ -42,11 +42,16 @@ def chronicle(
         made = Chronicle(drivers, file, said.state_retention, lambda path: _is_there(path, paths), judges=found)
     except OSError as error:
         raise UsageError(f"--state.file: {error.filename}: {error.strerror}") from error
+    return made
+
+
+def tell(said: Flags, environ: Mapping[str, str]) -> None:
+    """The log where the memory lies, or that there is none."""
+    file = None if said.replay else _file(said, environ)
     if file is not None:
         _LOG.info("what is lost is remembered", extra={"fields": {"file": file.path}})
     elif not said.replay:
         _LOG.warning("what is lost is forgotten at the next start: there is no --state.file, and no folder from systemd")
-    return made
 
 
 def acknowledge(said: Flags, environ: Mapping[str, str], text: str | None) -> tuple[str, ...]:

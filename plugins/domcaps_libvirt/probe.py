@@ -41,7 +41,7 @@ class Libvirt:
             ProbeRefused: one is not there, or will not be asked.
         """
         if not self.wanted.uris:
-            raise HypervisorAbsent("no URI is configured (drivers.libvirt.uris)")
+            raise HypervisorAbsent("it is off: no URI is configured (drivers.libvirt.uris)")
         return self._inquiry.probe(Probe(host).ask, self._judge)
 
     def describe(self, facts: Facts) -> tuple[Report, ...]:

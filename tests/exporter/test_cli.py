@@ -197,7 +197,7 @@ def test_a_flag_is_not_guessed_from_its_beginning() -> None:
         ),
         (["show"], "drivers: {acme: {mode: sing}}\n", "domcaps.yaml: drivers.acme.mode: found 'sing', expected answer, hang"),
         *(
-            ([command], "targets: {a: {uri: 'qemu:///system', timout: 10s}}\n", "domcaps.yaml: targets.a.timout: unknown key; ")
+            ([command], "targets: {a: {uri: 'qemu:///system', timout: 10s}}\n", "domcaps.yaml: targets.a.timout: no such key; ")
             for command in ("serve", "show", "drivers")
         ),
         (["drivers"], "driver: {}\n", "domcaps.yaml: driver: no such key; allowed: drivers"),
@@ -238,6 +238,14 @@ def test_a_host_can_be_shown_in_four_ways(world: World, form: str, part: str) ->
 def test_a_host_that_gives_no_answer_is_told_on_stderr(world: World, mode: str, text: str) -> None:
     done = world.run("show", world.mode(mode))
     assert (done.code, done.err) == (1, f"domcaps-exporter: error: acme: {text}\n")
+
+
+def test_whoever_is_absent_is_no_error_beside_what_failed(world: World) -> None:
+    install(world.folder, "void", ACME.replace("acme", "void"))
+    done = world.run("show", "--format=metrics", world.configure("drivers: {acme: {mode: refuse}, void: {mode: absent}}\n"))
+    assert (done.code, done.err) == (1, "domcaps-exporter: error: acme: acmed: permission denied\n")
+    both = world.run("show", world.configure("drivers: {acme: {mode: absent}, void: {mode: absent}}\n"))
+    assert (both.code, both.err.count("\n")) == (1, 2)
 
 
 def test_a_probe_that_hangs_does_not_hold_the_command(world: World) -> None:
@@ -392,9 +400,15 @@ def test_it_stops_within_a_second_also_with_a_probe_in_the_air(start: Start, wor
 def test_an_address_that_is_taken_is_exit_code_1(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = world.run("--web.listen-address", address, "--log.level=error")
-    assert (done.code, done.err.count("\n")) == (1, 1)
-    assert done.err.startswith(f"domcaps-exporter: error: cannot listen on {address}: Address already in use")
+        done = world.run("--web.listen-address", address)
+    assert (done.code, done.err) == (1, f"domcaps-exporter: error: cannot listen on {address}: Address already in use\n")
+
+
+def test_a_web_configuration_that_cannot_be_used_is_one_line_and_exit_code_2(world: World) -> None:
+    (world.folder / "web.yml").write_text("tls_server_config: {cert_file: nope.pem, key_file: nope.key}\n")
+    done = world.run("--web.listen-address=127.0.0.1:0", f"--web.config.file={world.folder / 'web.yml'}")
+    complaint = f"{world.folder / 'web.yml'}: tls_server_config.cert_file: {world.folder / 'nope.pem'}: No such file or directory"
+    assert (done.code, done.err) == (2, f"domcaps-exporter: error: {complaint}\n")
 
 
 def test_metrics_can_live_at_another_path(start: Start) -> None:

@@ -39,6 +39,11 @@ def test_help_beside_a_command_is_that_commands(argv: list[str], capsys: pytest.
     assert (ended.value.code, capsys.readouterr().out) == (0, guide("show"))
 
 
+def test_a_commands_help_offers_no_format_that_it_has_not() -> None:
+    assert "--format {table,json} " in " ".join(guide("diff").split())
+    assert "--format {table,xml,json,metrics}" in guide("show")
+
+
 def test_help_alone_is_about_everything(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(["--log.level=info", "--help"])
