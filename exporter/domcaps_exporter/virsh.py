@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from domcaps_exporter.errors import DomcapsError
 from domcaps_exporter.libvirt import stable
@@ -15,6 +16,9 @@ from domcaps_exporter.model import Identity
 
 DEFAULT = Identity("", "", "", "")
 """The guest that libvirt chooses."""
+
+_EMULATOR = re.compile("qemu|kvm|bhyve")
+"""What an emulator's file is called. libvirt runs what it is asked about, and a document may name any program there is."""
 
 _UNREACHED = re.compile("failed to connect", re.IGNORECASE)
 
@@ -51,7 +55,7 @@ def domcapabilities(uri: str, guests: Iterable[Identity], seconds: float) -> dic
 
 def _ways(guest: Identity) -> Iterator[Identity]:
     machines = dict.fromkeys((guest.machine, stable(guest.machine)))
-    emulators = dict.fromkeys((guest.emulator, ""))
+    emulators = dict.fromkeys((guest.emulator if _EMULATOR.search(Path(guest.emulator).name) else "", ""))
     return (replace(guest, machine=machine, emulator=emulator) for machine in machines for emulator in emulators)
 
 

@@ -24,14 +24,14 @@ from domcaps_exporter.remote import LIMIT, RemoteError, shown, told
 from domcaps_exporter.selector import LABELS
 from domcaps_exporter.sides import Answered, SideError, side, sides
 
-DOCUMENT = Document("kvm", "x86_64", "/bin/q", "pc-q35-7.2", 8)
-IDENTITY = Identity("/bin/q", "x86_64", "q35", "kvm")
+DOCUMENT = Document("kvm", "x86_64", "/bin/qemu", "pc-q35-7.2", 8)
+IDENTITY = Identity("/bin/qemu", "x86_64", "q35", "kvm")
 REPORT = Report(IDENTITY, Verdict("guest", "", "", True), DOCUMENT)
-LABELLED = 'arch="x86_64",driver="qemu",emulator="/bin/q",machine="q35",virttype="kvm"'
+LABELLED = 'arch="x86_64",driver="qemu",emulator="/bin/qemu",machine="q35",virttype="kvm"'
 METRICS = f"domcaps_exporter_build_info 1\ndomcaps_guest_supported{{{LABELLED}}} 1\ndomcaps_vcpus_max{{{LABELLED}}} 8\n"
 ENTRY = {
     "id": "qemu-x",
-    **dict(zip(LABELS, ("qemu", "/bin/q", "x86_64", "q35", "kvm"), strict=True)),
+    **dict(zip(LABELS, ("qemu", "/bin/qemu", "x86_64", "q35", "kvm"), strict=True)),
     "links": {"xml": "http://elsewhere/"},
 }
 USUAL: dict[str, bytes] = {
@@ -192,7 +192,7 @@ def test_a_libvirt_is_asked_about_the_other_sides_guests(virsh: Callable[[str], 
         both = sides(first, second, hosting(REPORT, EMULATED), 5)
         assert [one.name for one in both] == [first, second]
         assert [[(guest.known.driver, guest.known.identity) for guest in one.guests] for one in both] == [known, known]
-    exactly = ["--emulatorbin=/bin/q", "--arch=x86_64", "--machine=q35"]
+    exactly = ["--emulatorbin=/bin/qemu", "--arch=x86_64", "--machine=q35"]
     assert recorded(tmp_path) == [[*exactly, f"--virttype={virttype}"] for virttype in ("kvm", "qemu")] * 2
 
 
@@ -201,23 +201,32 @@ def test_of_two_libvirts_the_first_says_what_the_second_is_asked(virsh: Callable
     virsh(ASKED.format(tmp_path) + f"cat {tmp_path}/answer")
     before, after = sides("qemu:///system", "qemu+ssh://there/system", nothing, 5)
     assert before.guests[0].known == after.guests[0].known
-    assert recorded(tmp_path) == [[], ["--emulatorbin=/bin/q", "--arch=x86_64", "--machine=pc-q35-7.2", "--virttype=kvm"]]
+    assert recorded(tmp_path) == [[], ["--emulatorbin=/bin/qemu", "--arch=x86_64", "--machine=pc-q35-7.2", "--virttype=kvm"]]
 
 
 def test_a_libvirt_without_this_emulator_or_version_is_asked_about_its_own(virsh: Callable[[str], None], tmp_path: Path) -> None:
-    newer = replace(DOCUMENT, path="/usr/bin/q", machine="pc-q35-9.0")
+    newer = replace(DOCUMENT, path="/usr/bin/qemu", machine="pc-q35-9.0")
     (tmp_path / "answer").write_bytes(write(newer))
     (tmp_path / "a.xml").write_bytes(write(DOCUMENT))
     virsh(f"""{ASKED.format(tmp_path)}case "$*" in *bin/q*|*7.2*) echo error: no such >&2; exit 1;; esac; cat {tmp_path}/answer""")
     before, after = sides(str(tmp_path / "a.xml"), "qemu:///system", nothing, 5)
     assert [words[:-1] for words in recorded(tmp_path)] == [
-        ["--emulatorbin=/bin/q", "--arch=x86_64", "--machine=pc-q35-7.2"],
+        ["--emulatorbin=/bin/qemu", "--arch=x86_64", "--machine=pc-q35-7.2"],
         ["--arch=x86_64", "--machine=pc-q35-7.2"],
-        ["--emulatorbin=/bin/q", "--arch=x86_64", "--machine=q35"],
+        ["--emulatorbin=/bin/qemu", "--arch=x86_64", "--machine=q35"],
         ["--arch=x86_64", "--machine=q35"],
     ]
     (pair,) = compared(before, after).pairs
     assert (pair.after.name, pair.like, pair.differences) == ("x86_64 pc-q35-9.0 kvm", True, ())
+
+
+def test_libvirt_is_not_made_to_run_whatever_a_document_names(virsh: Callable[[str], None], tmp_path: Path) -> None:
+    (tmp_path / "answer").write_bytes(write(DOCUMENT))
+    (tmp_path / "a.xml").write_bytes(write(replace(DOCUMENT, path="/qemu/reboot")))
+    virsh(ASKED.format(tmp_path) + f"cat {tmp_path}/answer")
+    before, after = sides(str(tmp_path / "a.xml"), "qemu:///system", nothing, 5)
+    assert recorded(tmp_path) == [["--arch=x86_64", "--machine=pc-q35-7.2", "--virttype=kvm"]]
+    assert compared(before, after).equal
 
 
 def test_a_guest_that_libvirt_refuses_is_left_out_unless_it_is_the_last(virsh: Callable[[str], None], tmp_path: Path) -> None:
