@@ -76,9 +76,14 @@ def test_a_lost_firmware_file_is_missed_from_the_same_time_on_after_a_restart_un
     (loader, *_) = missed(lost, **LOADER, value=str(host.folder / "CODE.fd"))
     assert efi.value == loader.value == pytest.approx(running_time(host), abs=120)
     assert ("lost", "os efi", "firmware-file") in changes(host.log)
+    assert ("lost", f"loader {host.folder / 'CODE.fd'}", "firmware-file") in changes(host.log)
 
     with host.exporter() as running:
         assert missed(running.scrape()) == missed(lost)
+        page = running.ask("/").body.decode()
+        assert "Nothing was lost or gained since the exporter started." in page
+        assert page.index('<h2 id="lost">Lost, and not back</h2>') < page.index("<h2>Changes</h2>")
+        assert page.count("✗ lost") == len(missed(lost))
         assert {one.value for one in running.scrape().having("domcaps_supported", **EFI)} == {0}
         (host.folder / "CODE.fd").touch()
         found = running.scrape()

@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from domcaps_exporter.basis import Judge, basis, standing
 from domcaps_exporter.memoir import Damaged
 from domcaps_exporter.model import Outcome
-from domcaps_exporter.past import LIMIT, RETENTION, Change, Direction, Past, fold, kept, oldest, revised, withdrawn
+from domcaps_exporter.past import LIMIT, RETENTION, Change, Direction, Loss, Past, fold, kept, losses, oldest, revised, withdrawn
 from domcaps_exporter.statefile import StateFile
 
 _LOG = logging.getLogger(__name__)
@@ -79,6 +79,11 @@ class Chronicle:
     def changes(self) -> Sequence[Change]:
         """The latest that this process saw, in order."""
         return tuple(self._recent)
+
+    @property
+    def losses(self) -> Sequence[Loss]:
+        """What is missed now, of all that is asked for."""
+        return tuple(loss for driver, past in self._pasts.items() for loss in losses(driver, past))
 
     @property
     def seen(self) -> Collection[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from html import escape
 from urllib.parse import quote
 
@@ -15,6 +16,17 @@ def text(words: str | None) -> str:
 def coded(words: str) -> str:
     """Escaped, and what stands in backticks as code."""
     return "".join(f"<code>{text(part)}</code>" if odd % 2 else text(part) for odd, part in enumerate(words.split("`")))
+
+
+def long(words: str) -> str:
+    """Escaped; it may be broken anywhere: a path has no better place."""
+    return f'<span class="long">{text(words)}</span>'
+
+
+def moment(seconds: float) -> str:
+    """A time, in seconds since the epoch."""
+    there = datetime.fromtimestamp(seconds, UTC)
+    return f'<time datetime="{there:%Y-%m-%dT%H:%M:%SZ}">{there:%Y-%m-%d %H:%M:%S} UTC</time>'
 
 
 def link(address: str, words: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from operator import is_
 
 from domcaps_exporter import guest_panel, remedies
 from domcaps_exporter.cpu_panel import told_apart
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.guest_panel import Panel, can_run
-from domcaps_exporter.markup import link, table, text
+from domcaps_exporter.loss_panel import Missed, missed
+from domcaps_exporter.markup import link, long, moment, table, text
 from domcaps_exporter.matrix import matrix
 from domcaps_exporter.model import Outcome, Report, Unmet
 from domcaps_exporter.notices import notes
@@ -20,7 +20,7 @@ from domcaps_exporter.reasons import sentence
 from domcaps_exporter.service import catalogue
 from domcaps_exporter.style import POLICY, STYLE
 
-__all__ = ["POLICY", "Guests", "guests", "render"]
+__all__ = ["POLICY", "Guests", "Missed", "guests", "missed", "render"]
 
 _LATEST = 50
 """How many changes are shown."""
@@ -57,16 +57,18 @@ def render(
     changes: Sequence[Change] = (),
     host: str = "",
     told: Guests | None = None,
+    lost: Missed | None = None,
 ) -> str:
     """The whole page; everything that came from elsewhere is escaped. `changes` are those since the exporter started.
 
-    `host`: its name, where it is known. `told`: the outcomes' `guests`, where they are at hand.
+    `host`: its name, where it is known. `told`: the outcomes' `guests`, where they are at hand. `lost`: what is `missed`.
     """
     told = guests(outcomes) if told is None else told
     parts = (
         _head(telemetry_path, host or "this host"),
         _alarm(outcomes),
         told.overview,
+        lost.shown if lost is not None else "",
         _changes(changes),
         told.panels,
         _drivers(outcomes, tuple(plugins)),
@@ -137,16 +139,11 @@ def _changes(changes: Sequence[Change]) -> str:
         return "<h2>Changes</h2><p>Nothing was lost or gained since the exporter started.</p>"
     latest = sorted(changes, key=lambda change: change.time, reverse=True)
     rows = (
-        (_when(change.time), _DIRECTIONS[change.direction], text(" ".join(filter(None, change.key))), _guest(change), _why(change))
+        (moment(change.time), _DIRECTIONS[change.direction], text(" ".join(filter(None, change.key))), _guest(change), _why(change))
         for change in latest[:_LATEST]
     )
     caption = f"Since the exporter started: {len(changes)}" + (f", of which the last {_LATEST}" if len(changes) > _LATEST else "")
     return "<h2>Changes</h2>" + table(caption, ("When", "What happened", "What", "Guest", "Why"), rows)
-
-
-def _when(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f'<time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}">{moment:%Y-%m-%d %H:%M:%S} UTC</time>'
 
 
 def _guest(change: Change) -> str:
@@ -155,14 +152,14 @@ def _guest(change: Change) -> str:
 
 
 def _why(change: Change) -> str:
-    return _long("; ".join(map(sentence, change.lacks)))
+    return long("; ".join(map(sentence, change.lacks)))
 
 
 def _drivers(outcomes: Iterable[Outcome], plugins: Sequence[Plugin]) -> str:
     """What each driver answered, and the plugins that could not be loaded."""
     owners = {driver: plugin for plugin in plugins for driver in plugin.drivers}
     rows = [(text(outcome.driver), _plugin(owners.get(outcome.driver)), *_answer(outcome)) for outcome in outcomes]
-    rows += [("-", _plugin(plugin), '<b class="no">✗ not loaded</b>', _long(plugin.error)) for plugin in plugins if plugin.error]
+    rows += [("-", _plugin(plugin), '<b class="no">✗ not loaded</b>', long(plugin.error)) for plugin in plugins if plugin.error]
     return '<h2 id="drivers">Drivers</h2>' + table("Who was asked", ("Driver", "Plugin", "Answer", "Details"), rows)
 
 
@@ -174,13 +171,8 @@ def _answer(outcome: Outcome) -> tuple[str, str]:
     failure = outcome.failure
     if failure is None:
         said = f"kinds of guests: {len(outcome.reports)}, in {outcome.duration:.3f} s"
-        noted = "".join(f"<li>{_long(note)}</li>" for note in notes(outcome))
+        noted = "".join(f"<li>{long(note)}</li>" for note in notes(outcome))
         return '<b class="yes">✓ answered</b>', said + (f'<ul class="reasons">{noted}</ul>' if noted else "")
     if failure.reason == "absent":
-        return '<b class="unsure">not here</b>', _long(failure.text)
-    return f'<b class="no">✗ {text(failure.reason)}</b>', _long(failure.text)
-
-
-def _long(words: str) -> str:
-    """May be broken anywhere: a path has no better place."""
-    return f'<span class="long">{text(words)}</span>'
+        return '<b class="unsure">not here</b>', long(failure.text)
+    return f'<b class="no">✗ {text(failure.reason)}</b>', long(failure.text)

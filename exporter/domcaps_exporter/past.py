@@ -22,9 +22,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from domcaps_exporter.basis import Basis
-from domcaps_exporter.claims import GUEST, MODEL, Claims, claims
+from domcaps_exporter.causes import causes
+from domcaps_exporter.claims import GUEST, Claims, claims
 from domcaps_exporter.model import Identity, Outcome, Report, Truth
-from domcaps_exporter.truths import Key, models, unmet
+from domcaps_exporter.truths import Key
 
 Presence: TypeAlias = Literal["reported", "withdrawn", "gone"]
 Direction: TypeAlias = Literal["lost", "gained"]
@@ -247,18 +248,8 @@ def _changes(before: Mapping[Identity, Guest], after: Mapping[Identity, Guest], 
     for identity, guest in after.items():
         old = before[identity].traces if identity in before else {}
         turned = [key for key, one in guest.traces.items() if key in old and {old[key].held, one.held} == {True, False}]
-        reasons = _reasons(reports.get(identity), outcome) if turned else {}
+        reasons = causes(reports.get(identity), outcome.failure) if turned else {}
         for key in turned:
             direction: Direction = "gained" if guest.traces[key].held else "lost"
             lacks = reasons.get(key, ()) if direction == "lost" else ()
             yield Change(outcome.finished, outcome.driver, identity, key, direction, lacks)
-
-
-def _reasons(report: Report | None, outcome: Outcome) -> dict[Key, tuple[str, ...]]:
-    if report is None:
-        return {GUEST: ("hypervisor" if outcome.failure is not None else "emulator",)}
-    reasons: dict[Key, tuple[str, ...]] = {(*MODEL, name): model.blockers for name, model in models(report).items()}
-    for element, enum, value, prerequisite, _ in unmet(report):
-        key = element, enum, value
-        reasons[key] = (*reasons.get(key, ()), prerequisite)
-    return reasons

@@ -49,7 +49,7 @@ def tell(said: Flags, environ: Mapping[str, str]) -> None:
     """The log where the memory lies, or that there is none."""
     file = None if said.replay else _file(said, environ)
     if file is not None:
-        _LOG.info("what is lost is remembered", extra={"fields": {"file": file.path}})
+        _LOG.info("what is lost is remembered", extra={"fields": {"file": file.path, "losses": len(made.losses)}})
     elif not said.replay:
         _LOG.warning("what is lost is forgotten at the next start: there is no --state.file, and no folder from systemd")
 

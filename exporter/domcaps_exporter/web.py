@@ -54,6 +54,8 @@ class _Site:
         self._targets = targets
         self._told: page.Guests | None = None
         """What the page last said of the guests."""
+        self._missed: page.Missed | None = None
+        """And of what is lost."""
 
     def application(self, guard: Guard) -> web.Application:
         app = web.Application(middlewares=[_plainly, guard.middleware])
@@ -79,10 +81,18 @@ class _Site:
 
     async def page(self, request: web.Request) -> web.Response:
         outcomes = await self._service.scrape(_patience(request))
-        service, changes = self._service, self._service.chronicle.changes
+        service, chronicle = self._service, self._service.chronicle
         self._told = page.guests(outcomes, self._told)
+        self._missed = page.missed(outcomes, [chronicle.past(outcome.driver) for outcome in outcomes], self._missed)
         text = page.render(
-            outcomes, service.plugins, service.version, self._telemetry_path, changes, host=service.host, told=self._told
+            outcomes,
+            service.plugins,
+            service.version,
+            self._telemetry_path,
+            chronicle.changes,
+            host=service.host,
+            told=self._told,
+            lost=self._missed,
         )
         return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": page.POLICY})
 

@@ -245,7 +245,8 @@ def test_a_feature_of_the_host_is_lost_when_it_is_no_longer_offered_and_not_when
 def test_a_firmware_file_is_lost_while_something_names_it() -> None:
     host = Host()
     host.says(replace(report(), loaders=(("/fw/CODE.fd", True), ("/fw/other.fd", True))))
-    host.says(replace(report(), loaders=(("/fw/CODE.fd", False),)))
+    changes = host.says(replace(report(), loaders=(("/fw/CODE.fd", False),)))
+    assert changes == (Change(1001, "qemu", KVM, CODE, "lost", ("firmware-file",)),)
     assert list(host.missed) == [CODE]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,16 @@ def test_a_replayed_host_has_no_state_file(tmp_path: Path, file: Path) -> None:
     with pytest.raises(UsageError, match=r"--state\.file: a replayed host has no state"):
         state.chronicle(said, ["qemu"], {})
     assert state.chronicle(parse([f"--replay={tmp_path}"]), ["qemu"], {"STATE_DIRECTORY": str(tmp_path)}).seen == []
+
+
+@pytest.mark.parametrize(("drivers", "count"), [(["qemu"], 2), (["xen"], 0)])
+def test_the_log_says_at_the_start_how_many_losses_are_remembered_of_the_drivers_that_are_asked(
+    drivers: list[str], count: int, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    made = state.chronicle(parse([f"--state.file={file}"]), drivers, {})
+    assert len(made.losses) == count
+    assert [vars(record)["fields"] for record in caplog.records] == [{"file": file, "losses": count}]
 
 
 @pytest.mark.parametrize(("folders", "seen"), [("{}", ["qemu"]), ("{}:/elsewhere", ["qemu"]), ("", [])])

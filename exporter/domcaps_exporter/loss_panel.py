@@ -1,0 +1,94 @@
+"""What is lost and not back, on the page: who comes from an alert finds it here, with its reason. Pure.
+
+It is what `domcaps_lost_timestamp_seconds` tells, out of the same memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import is_
+
+from domcaps_exporter.causes import causes
+from domcaps_exporter.claims import GUEST, claims
+from domcaps_exporter.markup import long, moment, table, text
+from domcaps_exporter.model import Outcome, Report
+from domcaps_exporter.past import Loss, Past, losses
+from domcaps_exporter.reasons import sentence
+
+_MOST = 200
+"""How many losses are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What the page says of losses by these reports and pasts, and these reasons of drivers that fail; the same as long as they are."""
+
+    ground: tuple[tuple[Report, ...] | Past, ...]
+    failures: tuple[str, ...]
+    shown: str
+
+
+def missed(outcomes: Sequence[Outcome], pasts: Sequence[Past], before: Missed | None = None) -> Missed:
+    """What the page says of losses; nothing where nothing is lost. `pasts` are those of the outcomes' drivers, in order.
+
+    It is `before` where reports and pasts are the very same objects, and drivers fail as they did.
+    """
+    ground = (*(outcome.reports for outcome in outcomes), *pasts)
+    failures = tuple(outcome.failure.reason if outcome.failure is not None else "" for outcome in outcomes)
+    if before is not None and failures == before.failures and all(map(is_, ground, before.ground)):
+        return before
+    rows = [row for outcome, past in zip(outcomes, pasts, strict=True) for row in _rows(outcome, past)]
+    return Missed(ground, failures, _section(sorted(rows, key=lambda row: (row[0].key != GUEST, -row[0].since))))
+
+
+def _rows(outcome: Outcome, past: Past) -> Iterator[tuple[Loss, str]]:
+    """Each loss and why it is one."""
+    reports = {report.identity: report for report in outcome.reports}
+    missing: dict[object, list[Loss]] = {}
+    for loss in losses(outcome.driver, past):
+        missing.setdefault(loss.identity, []).append(loss)
+    for its in missing.values():
+        report = reports.get(its[0].identity)
+        reasons = causes(report, outcome.failure)
+        named = claims(report).truths.keys() if report is not None else frozenset[object]()
+        for loss in its:
+            known = "; ".join(map(sentence, reasons.get(loss.key, ())))
+            yield loss, _silence(outcome) or known or _otherwise(report, loss, named=loss.key in named)
+
+
+def _silence(outcome: Outcome) -> str:
+    """Nobody knows why it still is one, while nobody answers."""
+    failed = outcome.failure is not None and outcome.failure.reason != "absent"
+    return f"the driver {outcome.driver} gives no answer now" if failed else ""
+
+
+def _otherwise(report: Report | None, loss: Loss, *, named: bool) -> str:
+    """What can be said where nothing is known to be lacking."""
+    if loss.key != GUEST and (report is None or report.guest.supported is False):
+        return "no such guest can run here now"
+    return "no reason is given" if named or report is None else "it is no longer named"
+
+
+def _section(rows: Sequence[tuple[Loss, str]]) -> str:
+    """Guests first, then the latest."""
+    if not rows:
+        return ""
+    caption = f"What a guest could have and cannot now: {len(rows)}" + (f", of which {_MOST}" if len(rows) > _MOST else "")
+    shown = ((_what(loss), _guest(loss), moment(loss.since), long(why)) for loss, why in rows[:_MOST])
+    end = "<p>Each ends when it is back; one that was meant so, with <code>domcaps-exporter forget</code>.</p>"
+    return '<h2 id="lost">Lost, and not back</h2>' + table(caption, ("What", "Guest", "Since", "Why"), shown) + end
+
+
+def _what(loss: Loss) -> str:
+    return f'<b class="no">✗ lost</b> {_words(loss.key)}'
+
+
+def _guest(loss: Loss) -> str:
+    guest = loss.identity
+    named = _words((loss.driver, guest.arch, guest.machine, guest.virttype))
+    return f'{named} <small class="soft">{text(guest.emulator)}</small>'
+
+
+def _words(words: Iterable[str]) -> str:
+    return text(" ".join(filter(None, words)))
