@@ -134,7 +134,7 @@ def test_what_is_acknowledged_is_not_missed_by_a_running_exporter(host: Losing) 
         before = missed(running.scrape())
         done = run("forget", "element=os,value=efi", f"--state.file={host.state}")
         assert (done.code, done.err) == (0, "")
-        assert all("element=os,enum=firmware,value=efi lost 20" in line for line in done.out.splitlines())
+        assert all("element=os,enum=firmware,value=efi (lost since 20" in line for line in done.out.splitlines())
         after = missed(running.scrape())
         assert set(map(str, before)) - set(map(str, after)) == set(map(str, missed(Samples(before), **EFI)))
         assert run("forget", f"--state.file={host.state}").code == 0
@@ -143,6 +143,10 @@ def test_what_is_acknowledged_is_not_missed_by_a_running_exporter(host: Losing) 
         running.scrape()
         (host.folder / "CODE.fd").unlink()
         assert len(missed(running.scrape())) == len(before)
+    acknowledged = [one for one in host.log if one["msg"] == "loss acknowledged"]
+    assert len(acknowledged) == len(before)
+    assert {one["level"] for one in acknowledged} == {"info"}
+    assert [one["element"] for one in acknowledged[: len(missed(Samples(before), **EFI))]] == ["os"] * len(missed(Samples(before), **EFI))
 
 
 def test_systemds_folder_is_where_it_is_remembered_by_default(tmp_path: Path) -> None:

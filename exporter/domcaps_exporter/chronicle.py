@@ -18,10 +18,12 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from domcaps_exporter.basis import Judge, basis, standing
+from domcaps_exporter.durations import moment
 from domcaps_exporter.memoir import Damaged
-from domcaps_exporter.model import Outcome
+from domcaps_exporter.model import Identity, Outcome
 from domcaps_exporter.past import LIMIT, RETENTION, Change, Direction, Loss, Past, fold, kept, losses, oldest, revised, withdrawn
 from domcaps_exporter.statefile import StateFile
+from domcaps_exporter.truths import Key
 
 _LOG = logging.getLogger(__name__)
 _CHANGES = logging.getLogger("domcaps_exporter.changes")
@@ -72,8 +74,10 @@ class Chronicle:
         self._recent: deque[Change] = deque(maxlen=_RECENT)
         self._unsaved, self._complaint, self._is_full = False, "", False
         self._due, self._retry, self._lull = math.inf, 0.0, 0.0
+        self._filed: frozenset[Loss] = frozenset()  # those in the file, as it was last read or written
         if file is not None:
             self._take(self._read(file))
+            self._filed = frozenset(self.losses)
 
     @property
     def changes(self) -> Sequence[Change]:
@@ -206,10 +210,18 @@ class Chronicle:
             return self._pasts
 
     def _reread(self, file: StateFile) -> None:
+        """Whoever ended an alert by that leaves a trace. What was not yet in the file, nobody can have acknowledged."""
+        filed = [loss for loss in self.losses if loss in self._filed]
         try:
             self._take(self._read(file))
         except OSError as error:
             self._complain("read", file, error)
+            return
+        self._filed = frozenset(self.losses)
+        for loss in filed:
+            if loss not in self._filed:
+                fields = _about(loss.driver, loss.identity, loss.key) | {"since": moment(loss.since), "file": file.path}
+                _CHANGES.info("loss acknowledged", extra={"fields": fields})
 
     def _save(self, file: StateFile) -> None:
         """Write, unless somebody else has written meanwhile, or does so now: then the next scrape does."""
@@ -224,6 +236,7 @@ class Chronicle:
             self._complain("written", file, error)
             self._retry = self._clock() + _RETRY
             return
+        self._filed = frozenset(self.losses)
         self._unsaved, self._complaint, self._lull = False, "", self._clock() + _LULL
 
     def _complain(self, verb: str, file: StateFile, error: OSError) -> None:
@@ -234,8 +247,12 @@ class Chronicle:
         self._complaint = complaint
 
 
-def _fields(change: Change) -> dict[str, str]:
-    guest, (element, enum, value) = change.identity, change.key
-    about = {"driver": change.driver, "emulator": guest.emulator, "arch": guest.arch, "machine": guest.machine}
-    about |= {"virttype": guest.virttype, "element": element, "enum": enum, "value": value, "direction": change.direction}
+def _fields(change: Change) -> Mapping[str, object]:
+    about = {**_about(change.driver, change.identity, change.key), "direction": change.direction}
     return about | ({"lacks": ",".join(change.lacks)} if change.lacks else {})
+
+
+def _about(driver: str, guest: Identity, key: Key) -> Mapping[str, object]:
+    element, enum, value = key
+    whose = {"driver": driver, "emulator": guest.emulator, "arch": guest.arch, "machine": guest.machine, "virttype": guest.virttype}
+    return whose | {"element": element, "enum": enum, "value": value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LONGEST = 3600.0
@@ -33,3 +34,8 @@ def long_seconds(text: str) -> float:
     if found == 0:
         raise ValueError(f"found {text!r}; expected a time such as 12h, 30d, 4w or 1y")
     return found
+
+
+def moment(since: float) -> str:
+    """`2026-01-31T12:00:00Z`, of seconds since the epoch."""
+    return f"{datetime.fromtimestamp(since, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -36,6 +36,16 @@ def forget(file: StateFile, selector: Selector) -> tuple[Loss, ...]:
     return tuple(losses)
 
 
+def remembered(file: StateFile) -> tuple[Loss, ...]:
+    """Every loss that `forget` could choose.
+
+    Raises:
+        Damaged: it is no state file.
+        OSError: it cannot be read.
+    """
+    return tuple(loss for driver, past in file.read().items() for loss in forgotten(driver, past, lambda _: True)[1])
+
+
 def labels(loss: Loss) -> dict[str, str]:
     """A loss's labels, as in `domcaps_lost_timestamp_seconds`."""
     guest = loss.identity

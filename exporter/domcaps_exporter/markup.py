@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from html import escape
 from urllib.parse import quote
+
+from domcaps_exporter import durations
 
 
 def text(words: str | None) -> str:
@@ -25,8 +26,8 @@ def long(words: str) -> str:
 
 def moment(seconds: float) -> str:
     """A time, in seconds since the epoch."""
-    there = datetime.fromtimestamp(seconds, UTC)
-    return f'<time datetime="{there:%Y-%m-%dT%H:%M:%SZ}">{there:%Y-%m-%d %H:%M:%S} UTC</time>'
+    shown = durations.moment(seconds)
+    return f'<time datetime="{shown}">{shown.replace("T", " ").replace("Z", " UTC")}</time>'
 
 
 def link(address: str, words: str) -> str:

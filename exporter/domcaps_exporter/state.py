@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from domcaps_exporter.basis import Judge
 from domcaps_exporter.chronicle import Chronicle
-from domcaps_exporter.errors import FileTrouble
+from domcaps_exporter.durations import moment
+from domcaps_exporter.errors import DomcapsError, FileTrouble
 from domcaps_exporter.flags import Flags, UsageError
-from domcaps_exporter.forget import LABELS, forget, labels
+from domcaps_exporter.forget import LABELS, forget, labels, remembered
 from domcaps_exporter.memoir import Damaged
 from domcaps_exporter.past import Loss
 from domcaps_exporter.rootfs import Paths
@@ -22,7 +22,13 @@ from domcaps_exporter.statefile import StateFile
 _NAME = "state.json"
 _OF_THE_SERVICE = Path("/var/lib/domcaps-exporter") / _NAME
 """Where the systemd service of this project has it."""
+_NAMED = 5
+"""Losses that are named where none was chosen."""
 _LOG = logging.getLogger(__name__)
+
+
+class NoSuchLoss(DomcapsError):
+    """Nothing that was lost is as it was said."""
 
 
 def chronicle(
@@ -59,6 +65,7 @@ def acknowledge(said: Flags, environ: Mapping[str, str], text: str | None) -> tu
 
     Raises:
         UsageError: the selector means nothing, or there is nothing to say where the state file is.
+        NoSuchLoss: it selects none, though it was meant to select some.
         Damaged: that is none; it stays as it is.
         FileTrouble: it cannot be read or replaced.
     """
@@ -67,7 +74,10 @@ def acknowledge(said: Flags, environ: Mapping[str, str], text: str | None) -> tu
         raise UsageError(f"forget: in which file? expected --state.file FILE; there is no {_OF_THE_SERVICE}")
     chosen = _selector(text)
     try:
-        return tuple(f"{_shown(loss)} lost {_when(loss)}" for loss in forget(file, chosen))
+        found = forget(file, chosen)
+        if text is not None and not found:
+            raise NoSuchLoss(f"forget: no loss is like that; {_listed(remembered(file))}")
+        return tuple(f"forgotten: {_shown(loss)} (lost since {moment(loss.since)})" for loss in found)
     except Damaged as error:
         raise Damaged(f"--state.file: {file.path} {error}; the exporter sets it aside at its next scrape") from error
     except OSError as error:
@@ -107,5 +117,7 @@ def _shown(loss: Loss) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _when(loss: Loss) -> str:
-    return datetime.fromtimestamp(loss.since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _listed(losses: Sequence[Loss]) -> str:
+    """Some of them; the first is as good as any to show what a selector has to look like."""
+    more = f"; and {len(losses) - _NAMED} more" if len(losses) > _NAMED else ""
+    return f"there are: {'; '.join(map(_shown, losses[:_NAMED]))}{more}" if losses else "there is none"

@@ -269,6 +269,49 @@ def test_a_running_exporter_notices_what_was_forgotten(world: World, file: Path)
     assert any(line.startswith(LOST_VFIO) for line in world.says(LESS))
 
 
+def acknowledged(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    """What was logged, at the level info, of losses that somebody else took out of the file."""
+    return [vars(one)["fields"] for one in caplog.records if (one.levelname, one.getMessage()) == ("INFO", "loss acknowledged")]
+
+
+def test_a_loss_that_somebody_acknowledged_is_one_line_that_says_why_its_alert_ended(
+    world: World, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    world.says(report(vfio(False)))
+    forget(StateFile(file), Selector())
+    for _ in range(2):
+        world.scrape()
+    identity = {"driver": "qemu", "emulator": KVM.emulator, "arch": "x86_64", "machine": "q35", "virttype": "kvm"}
+    what = {"element": "hostdev", "enum": "pciBackend", "value": "vfio", "since": "1970-01-01T00:16:42Z", "file": file}
+    assert acknowledged(caplog) == [{**identity, **what}]
+
+
+def test_what_returned_or_was_lost_while_somebody_wrote_the_file_was_acknowledged_by_nobody(
+    world: World, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    world.says(LESS)
+    forget(StateFile(file), Selector({"element": "disk"}))
+    less = report(vfio(False), guest=False)
+    world.service.chronicle.learn(Outcome("qemu", (less,), started=2000.0, finished=2000.0))
+    world.clock.now = 2000.0
+    world.says(less)
+    assert [one["element"] for one in acknowledged(caplog)] == ["disk"]
+
+
+def test_a_file_that_is_damaged_or_taken_away_acknowledges_nothing(
+    world: World, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    world.says(LESS)
+    file.write_text("nonsense")
+    world.scrape()
+    file.unlink()
+    world.scrape()
+    assert acknowledged(caplog) == []
+
+
 def test_what_is_forgotten_between_a_probe_and_its_entry_stays_forgotten(world: World, file: Path) -> None:
     world.says(LESS)
     forget(StateFile(file), Selector())

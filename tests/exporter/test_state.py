@@ -30,18 +30,33 @@ def file(tmp_path: Path) -> Path:
 def test_losses_are_listed_as_they_are_forgotten(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     whose = "driver=qemu,emulator=/usr/bin/qemu-system-x86_64,arch=x86_64,machine=q35,virttype=kvm"
     assert main(["forget", "element=os", f"--state.file={file}"]) == 0
-    assert capfd.readouterr().out == f"{whose},element=os,enum=firmware,value=efi lost 1970-01-02T00:00:00Z\n"
+    assert capfd.readouterr().out == f"forgotten: {whose},element=os,enum=firmware,value=efi (lost since 1970-01-02T00:00:00Z)\n"
     assert main(["forget", f"--state.file={file}"]) == 0
-    assert capfd.readouterr().out == f"{whose},element=hostdev,enum=pciBackend,value=vfio lost 1970-01-01T00:00:00Z\n"
+    forgotten = f"forgotten: {whose},element=hostdev,enum=pciBackend,value=vfio (lost since 1970-01-01T00:00:00Z)\n"
+    assert capfd.readouterr().out == forgotten
     assert main(["forget", f"--state.file={file}"]) == 0
     assert capfd.readouterr().out == ""
 
 
-def test_a_selector_that_chooses_nothing_is_an_error(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_selector_that_chooses_nothing_is_an_error_that_says_what_there_is(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = file.read_bytes()
     assert main(["forget", "element=tpm", f"--state.file={file}"]) == 1
-    assert capsys.readouterr().err == "domcaps-exporter: error: forget: no loss is like that\n"
+    whose = "driver=qemu,emulator=/usr/bin/qemu-system-x86_64,arch=x86_64,machine=q35,virttype=kvm"
+    assert capsys.readouterr().err == (
+        f"domcaps-exporter: error: forget: no loss is like that; there are: {whose},element=hostdev,enum=pciBackend,value=vfio; "
+        f"{whose},element=os,enum=firmware,value=efi\n"
+    )
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, "there is none\n"), (5, "value=b4\n"), (12, "value=b4; and 7 more\n")])
+def test_of_many_losses_some_are_named(count: int, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missed = {("disk", "bus", f"b{number}"): Trace(False, 0.0) for number in range(count)}
+    StateFile(tmp_path / "state.json").write({"qemu": Past({KVM: Guest(missed)})})
+    assert main(["forget", "element=tpm", f"--state.file={tmp_path / 'state.json'}"]) == 1
+    assert capsys.readouterr().err.endswith(expected)
 
 
 @pytest.mark.parametrize(
