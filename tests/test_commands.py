@@ -7,10 +7,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.endtoend import ARCH, EMULATOR, HANGING, MACHINE, REAL_QEMU, install, run, serving
+
+from domcaps_exporter.claims import GUEST
+from domcaps_exporter.past import Trace
+from domcaps_exporter.statefile import StateFile
 
 QEMU_ONLY = ("--driver.qemu", "--no-driver.xen", "--no-driver.bhyve", "--no-driver.libvirt")
 
@@ -146,7 +151,55 @@ def test_some_guests_can_be_shown_alone(recorded: str, form: str) -> None:
     assert MACHINE in chosen.out
     nothing = run("--replay", recorded, "show", "machine=acme", "--format", form)
     assert (nothing.code, EMULATOR in nothing.out) == (1, False)
-    assert "show: this host has nothing of what was selected" in nothing.err
+    assert f"show: this host has nothing of what was selected; there is qemu {ARCH} {MACHINE} " in nothing.err
+
+
+def test_a_driver_that_no_plugin_brings_cannot_be_selected() -> None:
+    done = run("show", "driver=acme")
+    assert (done.code, done.out) == (2, "")
+    assert "show: found driver=acme; expected one of: bhyve, libvirt, qemu, xen" in done.err
+
+
+@REAL_QEMU
+def test_show_tells_what_the_exporter_remembers_as_lost_and_is_not_back_and_leaves_its_file_alone(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    assert run("textfile", str(tmp_path / "domcaps.prom"), f"--state.file={state}", *QEMU_ONLY).code == 0
+    (qemu,) = StateFile(state).read().values()
+    lost, back = ("disk", "bus", "acme"), ("disk", "bus", "virtio")
+    missed = {lost: Trace(False, 60.0, listed=True), back: Trace(False, 60.0)}
+    running = {one: guest for one, guest in qemu.guests.items() if guest.traces[GUEST].held}
+    guests = {one: replace(guest, traces={**guest.traces, **missed}) for one, guest in running.items()}
+    assert guests
+    StateFile(state).write({"qemu": replace(qemu, guests=guests)})
+    before = state.read_bytes()
+    shown = run("show", f"--state.file={state}", *QEMU_ONLY)
+    assert (shown.code, shown.err) == (0, "")
+    assert "  1970-01-01T00:01:00Z disk bus acme\n" in shown.out
+    assert "1970-01-01T00:01:00Z disk bus virtio" not in shown.out
+    metrics = run("show", f"--state.file={state}", "--format=metrics", *QEMU_ONLY).out
+    assert metrics.count("\ndomcaps_lost_timestamp_seconds{") == len(guests)
+    assert "lost, and not back" not in run("show", *QEMU_ONLY).out
+    assert (sorted(one.name for one in tmp_path.iterdir()), state.read_bytes()) == (["domcaps.prom", "state.json"], before)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "complaint"),
+    [
+        (None, 1, "it, or a folder on the way, is not there; expected the file that the exporter writes"),
+        ("nonsense", 1, "is damaged"),
+    ],
+)
+def test_a_state_file_that_show_cannot_use_is_an_error_and_stays_as_it_is(
+    content: str | None, code: int, complaint: str, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.json"
+    if content is not None:
+        state.write_text(content)
+    done = run("show", f"--state.file={state}", *QEMU_ONLY)
+    assert (done.code, done.out) == (code, "")
+    assert f"--state.file: {state}" in done.err
+    assert complaint in done.err
+    assert [one.read_text() for one in tmp_path.iterdir()] == [content] * (content is not None)
 
 
 def test_a_selector_that_means_nothing_is_exit_code_2() -> None:

@@ -20,10 +20,23 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from domcaps_exporter.basis import Judge, basis, standing
 from domcaps_exporter.durations import moment
 from domcaps_exporter.memoir import Damaged
-from domcaps_exporter.model import Identity, Outcome
-from domcaps_exporter.past import LIMIT, RETENTION, Change, Direction, Loss, Past, fold, kept, losses, oldest, revised, withdrawn
+from domcaps_exporter.model import Outcome
+from domcaps_exporter.past import (
+    LIMIT,
+    RETENTION,
+    Change,
+    Direction,
+    Loss,
+    Past,
+    fold,
+    kept,
+    labels,
+    losses,
+    oldest,
+    revised,
+    withdrawn,
+)
 from domcaps_exporter.statefile import StateFile
-from domcaps_exporter.truths import Key
 
 _LOG = logging.getLogger(__name__)
 _CHANGES = logging.getLogger("domcaps_exporter.changes")
@@ -49,7 +62,7 @@ class Chronicle:
 
     `retention`: seconds after which a kind of guest that is no longer reported is forgotten; `there(path)`: is there such a file;
     `clock`: seconds since the epoch; `judges`: who understands each driver's facts, so that what an earlier exporter understood
-    otherwise is not taken for a loss.
+    otherwise is not taken for a loss; `known`: what is remembered from the start where there is no file.
 
     Raises:
         OSError: there is a file, and it cannot be read.
@@ -63,6 +76,7 @@ class Chronicle:
         there: Callable[[str], bool] = os.path.exists,
         clock: Callable[[], float] = time.time,
         judges: Mapping[str, Judge] | None = None,
+        known: Mapping[str, Past] | None = None,
     ) -> None:
         self._drivers, self._file, self._retention, self._there, self._clock = drivers, file, retention, there, clock
         self._judges = judges or {}
@@ -78,6 +92,8 @@ class Chronicle:
         if file is not None:
             self._take(self._read(file))
             self._filed = frozenset(self.losses)
+        elif known:
+            self._take(dict(known))
 
     @property
     def changes(self) -> Sequence[Change]:
@@ -220,7 +236,7 @@ class Chronicle:
         self._filed = frozenset(self.losses)
         for loss in filed:
             if loss not in self._filed:
-                fields = _about(loss.driver, loss.identity, loss.key) | {"since": moment(loss.since), "file": file.path}
+                fields = {**labels(loss), "since": moment(loss.since), "file": file.path}
                 _CHANGES.info("loss acknowledged", extra={"fields": fields})
 
     def _save(self, file: StateFile) -> None:
@@ -247,12 +263,6 @@ class Chronicle:
         self._complaint = complaint
 
 
-def _fields(change: Change) -> Mapping[str, object]:
-    about = {**_about(change.driver, change.identity, change.key), "direction": change.direction}
+def _fields(change: Change) -> dict[str, str]:
+    about = labels(Loss(change.driver, change.identity, change.key, change.time)) | {"direction": change.direction}
     return about | ({"lacks": ",".join(change.lacks)} if change.lacks else {})
-
-
-def _about(driver: str, guest: Identity, key: Key) -> Mapping[str, object]:
-    element, enum, value = key
-    whose = {"driver": driver, "emulator": guest.emulator, "arch": guest.arch, "machine": guest.machine, "virttype": guest.virttype}
-    return whose | {"element": element, "enum": enum, "value": value}

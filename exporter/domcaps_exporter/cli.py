@@ -35,6 +35,7 @@ from domcaps_exporter import (
     systemd,
     textfile,
 )
+from domcaps_exporter.basis import Judge
 from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.commands import PROGRAM
 from domcaps_exporter.drivers import Mustered, Plugin, installed, is_ours, judges, muster
@@ -44,6 +45,7 @@ from domcaps_exporter.flags import Flags, UsageError
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.model import Driver, Facts, Host, Outcome, Report, Settings
 from domcaps_exporter.notices import Notices
+from domcaps_exporter.past import Loss, labels
 from domcaps_exporter.probing import Watch
 from domcaps_exporter.process import share_memory
 from domcaps_exporter.progress import Progress, Told
@@ -207,8 +209,12 @@ def _serviced(
 
 def _chronicle(said: Flags, mustered: Mustered) -> Chronicle:
     names = [driver.name for driver in mustered.drivers]
-    # a stranger's driver may describe nothing while its process is asked: what another version of it denies is told
-    return state.chronicle(said, names, os.environ, lambda: judges(mustered, filter(is_ours, installed())))
+    return state.chronicle(said, names, os.environ, lambda: _judges(mustered))
+
+
+def _judges(mustered: Mustered) -> Mapping[str, Judge]:
+    """A stranger's driver may describe nothing while its process is asked: what another version of it denies is told."""
+    return judges(mustered, filter(is_ours, installed()))
 
 
 def _targets(said: Flags, mustered: Mustered) -> dict[str, Target]:
@@ -267,12 +273,22 @@ def _serve(said: Flags) -> int:
 
 
 def _show(said: Flags, chosen: Selector) -> int:
-    service, answers = _once(said, _muster(said))
+    mustered = _muster(said)
+    _insist_on_driver(chosen, mustered)
+    chronicle = state.consulted(said, [driver.name for driver in mustered.drivers], lambda: _judges(mustered))
+    service, answers = _once(said, mustered, chronicle)
     outcomes = [_choose(chosen, outcome) for outcome in answers] if chosen.wanted else answers
-    _print(_shown(said.format, service, outcomes))
-    if chosen.wanted and not any(outcome.reports for outcome in outcomes):
-        return _complain("show: this host has nothing of what was selected", 1)
+    missed = None if chronicle is None else [loss for loss in chronicle.losses if chosen.chooses(labels(loss))]
+    _print(_shown(said.format, service, outcomes, missed))
+    if chosen.wanted and not missed and not any(outcome.reports for outcome in outcomes):
+        return _complain(f"show: {show.nothing(chosen, answers)}", 1)
     return _tell_failures(outcomes)
+
+
+def _insist_on_driver(chosen: Selector, mustered: Mustered) -> None:
+    wanted, known = chosen.wanted.get("driver"), _known(mustered)
+    if wanted is not None and wanted not in known:
+        raise UsageError(f"show: found driver={wanted}; expected one of: {_listed(known)}")
 
 
 def _selector(text: str = "") -> Selector:
@@ -302,16 +318,16 @@ def _tell_failures(outcomes: Iterable[Outcome]) -> int:
     return 1 if complaints else 0
 
 
-def _shown(form: str, service: Service, outcomes: Sequence[Outcome]) -> bytes:
+def _shown(form: str, service: Service, outcomes: Sequence[Outcome], missed: Sequence[Loss] | None) -> bytes:
     match form:
         case "xml":
             return b"".join(entry.xml() for entry in catalogue(outcomes).values())
         case "json":
-            return _bytes(show.as_json(outcomes))
+            return _bytes(show.as_json(outcomes, missed))
         case "metrics":
             return b"".join(service.metrics(outcomes, TEXT_0, gzip=False))
         case _:
-            return _bytes(show.table(outcomes))
+            return _bytes(show.table(outcomes, missed or ()))
 
 
 def _diff(said: Flags, before: str, after: str) -> int:

@@ -44,7 +44,7 @@ HEEDED: Mapping[str, tuple[str, ...]] = {
         *("web.listen-address", "web.telemetry-path", "web.config.file", "web.systemd-socket", "web.max-requests"),
         *(*_ASKING, "libvirt.profile", "series.limit", *_REMEMBERING, *_LOGGING),
     ),
-    "show": ("format", *_ASKING, "libvirt.profile", "series.limit", *_LOGGING),
+    "show": ("format", *_ASKING, "libvirt.profile", "series.limit", *_REMEMBERING, *_LOGGING),
     "diff": ("format", *_ASKING, "libvirt.profile", "series.limit", *_LOGGING),
     "record": (*_ASKING, *_LOGGING),
     "forget": ("state.file", *_LOGGING),

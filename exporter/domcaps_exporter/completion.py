@@ -10,7 +10,7 @@ from pathlib import Path
 from domcaps_exporter.commands import COMMANDS, PROGRAM, SHELLS, SUMMARIES
 from domcaps_exporter.contract import is_name
 from domcaps_exporter.flags import UsageError, parser
-from domcaps_exporter.forget import LABELS as LOSS
+from domcaps_exporter.past import LABELS as LOSS
 from domcaps_exporter.selector import LABELS as GUEST
 
 _VIRTTYPES = ("kvm", "qemu", "xen", "bhyve")

@@ -22,7 +22,7 @@ _MOST = 200
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """What the page says of losses by these reports and pasts, and these reasons of drivers that fail; the same as long as they are."""
+    """What the page says of losses: the same as long as reports and pasts, and the reasons of drivers that fail, are these."""
 
     ground: tuple[tuple[Report, ...] | Past, ...]
     failures: tuple[str, ...]
@@ -34,7 +34,7 @@ def missed(outcomes: Sequence[Outcome], pasts: Sequence[Past], before: Missed | 
 
     It is `before` where reports and pasts are the very same objects, and drivers fail as they did.
     """
-    ground = (*(outcome.reports for outcome in outcomes), *pasts)
+    ground: tuple[tuple[Report, ...] | Past, ...] = (*(outcome.reports for outcome in outcomes), *pasts)
     failures = tuple(outcome.failure.reason if outcome.failure is not None else "" for outcome in outcomes)
     if before is not None and failures == before.failures and all(map(is_, ground, before.ground)):
         return before

@@ -36,6 +36,9 @@ LIMIT = 50_000
 RETENTION = 30 * 86400.0
 """Seconds for which a kind of guest is remembered that is not reported any more, unless it is said otherwise."""
 
+LABELS = ("driver", "emulator", "arch", "machine", "virttype", "element", "enum", "value")
+"""What losses can be chosen by: the labels of `domcaps_lost_timestamp_seconds`."""
+
 
 class Trace(NamedTuple):
     """What is remembered of one thing.
@@ -154,6 +157,12 @@ def losses(driver: str, past: Past) -> Iterator[Loss]:
     for identity, guest in past.guests.items():
         if guest.presence != "withdrawn":
             yield from (Loss(driver, identity, key, one.lost) for key, one in guest.traces.items() if one.lost is not None)
+
+
+def labels(loss: Loss) -> dict[str, str]:
+    """A loss's labels, as in `domcaps_lost_timestamp_seconds`."""
+    guest = loss.identity
+    return dict(zip(LABELS, (loss.driver, guest.emulator, guest.arch, guest.machine, guest.virttype, *loss.key), strict=True))
 
 
 def forgotten(driver: str, past: Past, chosen: Callable[[Loss], bool]) -> tuple[Past, tuple[Loss, ...]]:

@@ -19,28 +19,75 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from textwrap import wrap
 
-from domcaps_exporter.model import Outcome, Report, Truth, Unmet
+from domcaps_exporter.causes import causes
+from domcaps_exporter.durations import moment
+from domcaps_exporter.model import Identity, Outcome, Report, Truth, Unmet
+from domcaps_exporter.past import Loss, labels
 from domcaps_exporter.reasons import foreign, summary
+from domcaps_exporter.selector import Selector
 from domcaps_exporter.terminal import line
 from domcaps_exporter.truths import Key, elements, host_model, loaders, models, parameters, values
 
 WIDTH = 80
 _INDENT = 20
 _BLOCKERS = 5
+_GUESTS = 5
+"""Kinds of guests that are named where none was selected."""
 
 
-def table(outcomes: Iterable[Outcome]) -> str:
-    """Every report of every driver; a driver without reports says why."""
-    return "".join(f"{line}\n" for outcome in outcomes for line in _outcome(outcome))
+def table(outcomes: Sequence[Outcome], missed: Sequence[Loss] = ()) -> str:
+    """Every report of every driver; a driver without reports says why. Then what is lost and not back, as far as it is `missed`."""
+    lines = (line for outcome in outcomes for line in _outcome(outcome))
+    return "".join(f"{line}\n" for line in (*lines, *_losses(outcomes, missed)))
 
 
-def as_json(outcomes: Iterable[Outcome]) -> str:
-    """A JSON array with an object per driver: everything that is known but the raw facts (`record` writes those)."""
-    return json.dumps([_plain(outcome) for outcome in outcomes], indent=2) + "\n"
+def as_json(outcomes: Iterable[Outcome], missed: Sequence[Loss] | None = None) -> str:
+    """A JSON array with an object per driver: everything that is known but the raw facts (`record` writes those).
+
+    `missed` is what is known to be lost and not back; None: nobody looked.
+    """
+    return json.dumps([_plain(outcome) | _lost(outcome, missed) for outcome in outcomes], indent=2) + "\n"
+
+
+def nothing(chosen: Selector, outcomes: Iterable[Outcome]) -> str:
+    """That nothing of these is as it was selected, what there is instead, and how others come to be there."""
+    there = [_named(outcome.driver, report.identity) for outcome in outcomes for report in outcome.reports]
+    more = f", and {len(there) - _GUESTS} more" if len(there) > _GUESTS else ""
+    listed = f"there is {', '.join(there[:_GUESTS])}{more}" if there else "there is no kind of guest at all"
+    label = next((label for label in ("machine", "arch", "virttype", "emulator") if label in chosen.wanted), "machine")
+    example = f"drivers: {{qemu: {{{label}s: [{chosen.wanted.get(label, '…')}]}}}}"
+    return f"this host has nothing of what was selected; {listed}; others are asked for in --config.file, as by {example}"
+
+
+def _lost(outcome: Outcome, missed: Sequence[Loss] | None) -> dict[str, object]:
+    if missed is None:
+        return {}
+    its = [{**labels(loss), "since": loss.since} for loss in missed if loss.driver == outcome.driver]
+    return {"losses": its}
+
+
+def _losses(outcomes: Iterable[Outcome], missed: Sequence[Loss]) -> Iterator[str]:
+    """Under the kind of guest that misses them."""
+    for outcome in outcomes:
+        reports = {report.identity: report for report in outcome.reports}
+        its: dict[Identity, list[Loss]] = {}
+        for loss in missed:
+            if loss.driver == outcome.driver:
+                its.setdefault(loss.identity, []).append(loss)
+        for guest, losses in its.items():
+            reasons = causes(reports.get(guest), outcome.failure)
+            yield from _wrapped(f"{outcome.driver}: ", f"lost, and not back: {_named('', guest)} {guest.emulator}")
+            for loss in losses:
+                words = ": ".join(filter(None, (" ".join(filter(None, loss.key)), ", ".join(reasons.get(loss.key, ())))))
+                yield from _row(moment(loss.since), [words])
+
+
+def _named(driver: str, guest: Identity) -> str:
+    return " ".join(filter(None, (driver, guest.arch, guest.machine, guest.virttype)))
 
 
 def _plain(outcome: Outcome) -> dict[str, object]:

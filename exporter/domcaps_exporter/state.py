@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from domcaps_exporter.basis import Judge
@@ -12,9 +12,9 @@ from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.durations import moment
 from domcaps_exporter.errors import DomcapsError, FileTrouble
 from domcaps_exporter.flags import Flags, UsageError
-from domcaps_exporter.forget import LABELS, forget, labels, remembered
+from domcaps_exporter.forget import forget, remembered
 from domcaps_exporter.memoir import Damaged
-from domcaps_exporter.past import Loss
+from domcaps_exporter.past import LABELS, Loss, labels
 from domcaps_exporter.rootfs import Paths
 from domcaps_exporter.selector import Selector, SelectorError, selector
 from domcaps_exporter.statefile import StateFile
@@ -39,13 +39,10 @@ def chronicle(
     Raises:
         UsageError: --state.file cannot be a state file here.
     """
-    if said.replay and said.state_file:
-        raise UsageError("--state.file: a replayed host has no state; expected --replay without it")
-    paths = Paths(said.path_rootfs, said.path_procfs, said.path_sysfs)
+    _refuse_replayed(said)
     file = None if said.replay else _file(said, environ)
     try:
-        found = judges() if file is not None else {}
-        made = Chronicle(drivers, file, said.state_retention, lambda path: _is_there(path, paths), judges=found)
+        made = Chronicle(drivers, file, said.state_retention, _there(said), judges=judges() if file is not None else {})
     except OSError as error:
         raise UsageError(f"--state.file: {error.filename}: {error.strerror}") from error
     return made
@@ -58,6 +55,23 @@ def tell(said: Flags, environ: Mapping[str, str]) -> None:
         _LOG.info("what is lost is remembered", extra={"fields": {"file": file.path, "losses": len(made.losses)}})
     elif not said.replay:
         _LOG.warning("what is lost is forgotten at the next start: there is no --state.file, and no folder from systemd")
+
+
+def consulted(said: Flags, drivers: Collection[str], judges: Callable[[], Mapping[str, Judge]] = dict) -> Chronicle | None:
+    """The memory in --state.file, to be looked at: the file stays as it is, whatever is learnt. None where none is named.
+
+    Raises:
+        UsageError: --state.file cannot be a state file here.
+        Damaged: it is none; it stays as it is.
+        FileTrouble: it cannot be read.
+    """
+    _refuse_replayed(said)
+    file = _file(said, {})
+    if file is None:
+        return None
+    with _explained(file):
+        known = file.existing()
+    return Chronicle(drivers, None, said.state_retention, _there(said), judges=judges(), known=known)
 
 
 def acknowledge(said: Flags, environ: Mapping[str, str], text: str | None) -> tuple[str, ...]:
@@ -73,15 +87,27 @@ def acknowledge(said: Flags, environ: Mapping[str, str], text: str | None) -> tu
     if file is None:
         raise UsageError(f"forget: in which file? expected --state.file FILE; there is no {_OF_THE_SERVICE}")
     chosen = _selector(text)
-    try:
+    with _explained(file):
         found = forget(file, chosen)
         if text is not None and not found:
             raise NoSuchLoss(f"forget: no loss is like that; {_listed(remembered(file))}")
-        return tuple(f"forgotten: {_shown(loss)} (lost since {moment(loss.since)})" for loss in found)
+    return tuple(f"forgotten: {_shown(loss)} (lost since {moment(loss.since)})" for loss in found)
+
+
+@contextmanager
+def _explained(file: StateFile) -> Generator[None]:
+    """What is wrong with the file, said of the flag that names it."""
+    try:
+        yield
     except Damaged as error:
         raise Damaged(f"--state.file: {file.path} {error}; the exporter sets it aside at its next scrape") from error
     except OSError as error:
         raise FileTrouble(f"--state.file: {file.path}", error, "the file that the exporter writes") from error
+
+
+def _refuse_replayed(said: Flags) -> None:
+    if said.replay and said.state_file:
+        raise UsageError("--state.file: a replayed host has no state; expected --replay without it")
 
 
 def _file(said: Flags, environ: Mapping[str, str]) -> StateFile | None:
@@ -95,11 +121,16 @@ def _file(said: Flags, environ: Mapping[str, str]) -> StateFile | None:
     return StateFile(path)
 
 
-def _is_there(path: str, paths: Paths) -> bool:
-    """As this process sees it, or below --path.rootfs."""
-    with suppress(OSError, ValueError):
-        return Path(path).exists() or Path(paths.real(path)).exists()
-    return False
+def _there(said: Flags) -> Callable[[str], bool]:
+    """Is there such a file, as this process sees it, or below --path.rootfs?"""
+    paths = Paths(said.path_rootfs, said.path_procfs, said.path_sysfs)
+
+    def there(path: str) -> bool:
+        with suppress(OSError, ValueError):
+            return Path(path).exists() or Path(paths.real(path)).exists()
+        return False
+
+    return there
 
 
 def _selector(text: str | None) -> Selector:

@@ -64,6 +64,17 @@ class StateFile:
             raise Damaged(f"is larger than {self._limit} bytes")
         return decode(data)
 
+    def existing(self) -> dict[str, Past]:
+        """What it says.
+
+        Raises:
+            Damaged: it is no state file.
+            OSError: there is none, or it cannot be read.
+        """
+        if not self.path.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
+        return self.read()
+
     def write(self, memory: Memory) -> None:
         """Replace it.
 

@@ -13,9 +13,10 @@ from tests.exporter.test_past import ARM, KVM, VFIO, report, vfio
 
 from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.exposition import TEXT_0
-from domcaps_exporter.forget import forget, labels
+from domcaps_exporter.forget import forget
 from domcaps_exporter.metrics import Options
 from domcaps_exporter.model import Driver, Failure, Outcome, Report
+from domcaps_exporter.past import labels
 from domcaps_exporter.selector import Selector
 from domcaps_exporter.service import Service
 from domcaps_exporter.statefile import StateFile

@@ -35,7 +35,7 @@ BLOCKED = report(models={"EPYC": "no"}, blockers=("sse4a", "svm"))
     ("key", "reports", "failure", "reason"),
     [
         (VFIO, [report(vfio(False))], "", "the kernel shows no IOMMU groups"),
-        (CODE, [replace(report(), loaders=(("/fw/CODE.fd", False),))], "", "a file that the firmware descriptor names is not there"),
+        (CODE, [replace(report(), loaders=(("/fw/CODE.fd", False),))], "", "a file that the firmware descriptor names is not"),
         (EPYC, [BLOCKED], "", "sse4a; svm"),
         (EPYC, [report(models={})], "", "it is no longer named"),
         (("cpu", "feature", "tsx"), [replace(report(), host_features=(("tsx", False),))], "", "no reason is given"),

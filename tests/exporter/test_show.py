@@ -20,7 +20,9 @@ from domcaps_exporter.model import (
     Unmet,
     Verdict,
 )
-from domcaps_exporter.show import WIDTH, as_json, table
+from domcaps_exporter.past import Loss
+from domcaps_exporter.selector import LABELS, selector
+from domcaps_exporter.show import WIDTH, as_json, nothing, table
 
 IDENTITY = Identity("/usr/bin/qemu-system-x86_64", "x86_64", "q35", "kvm")
 MODELS = (
@@ -181,3 +183,60 @@ def test_json_holds_everything_but_the_facts() -> None:
 def test_json_names_the_reason_of_a_failure() -> None:
     (driver,) = json.loads(as_json([Outcome("qemu", failure=Failure("timeout", "no answer within 30 s"))]))
     assert driver["failure"] == {"reason": "timeout", "text": "no answer within 30 s"}
+
+
+GONE = Identity("/usr/bin/qemu-system-aarch64", "aarch64", "virt", "qemu")
+LOSSES = (
+    Loss("qemu", IDENTITY, ("hostdev", "pciBackend", "vfio"), 1_770_000_000.0),
+    Loss("qemu", IDENTITY, ("cpu", "feature", "invtsc"), 1_770_000_060.5),
+    Loss("qemu", GONE, ("guest", "", ""), 0.0),
+    Loss("xen", GONE, ("guest", "", ""), 0.0),
+)
+
+
+def test_what_is_lost_and_not_back_stands_at_the_end_with_its_time_and_reasons() -> None:
+    lines = table([Outcome("qemu", (REPORT,))], LOSSES).splitlines()
+    assert lines[lines.index("") + 1 :] == [
+        "qemu: lost, and not back: x86_64 q35 kvm /usr/bin/qemu-system-x86_64",
+        "  2026-02-02T02:40:00Z hostdev pciBackend vfio: iommu-groups, dev-vfio",
+        "  2026-02-02T02:41:00Z cpu feature invtsc",
+        "qemu: lost, and not back: aarch64 virt qemu /usr/bin/qemu-system-aarch64",
+        "  1970-01-01T00:00:00Z guest: emulator",
+    ]
+    assert "lost, and not back" not in shown(REPORT)
+
+
+def test_json_has_the_losses_where_somebody_looked_for_them() -> None:
+    outcomes = [Outcome("qemu", (REPORT,)), Outcome("bhyve")]
+    qemu, bhyve = json.loads(as_json(outcomes, LOSSES))
+    assert [(loss["value"], loss["since"]) for loss in qemu["losses"]] == [
+        ("vfio", 1_770_000_000),
+        ("invtsc", 1_770_000_060.5),
+        ("", 0),
+    ]
+    assert bhyve["losses"] == []
+    assert "losses" not in json.loads(as_json(outcomes))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "words"),
+    [
+        (
+            "machine=pc",
+            1,
+            "there is qemu x86_64 m0 kvm; others are asked for in --config.file, as by drivers: {qemu: {machines: [pc]}}",
+        ),
+        ("virttype=qemu,driver=qemu", 1, "as by drivers: {qemu: {virttypes: [qemu]}}"),
+        ("machine=pc", 7, "qemu x86_64 m4 kvm, and 2 more; others"),
+        (
+            "driver=xen",
+            0,
+            "there is no kind of guest at all; others are asked for in --config.file, as by drivers: {qemu: {machines: […]}}",
+        ),
+    ],
+)
+def test_where_nothing_is_as_it_was_selected_it_is_said_what_there_is(text: str, count: int, words: str) -> None:
+    reports = tuple(replace(REPORT, identity=replace(IDENTITY, machine=f"m{number}")) for number in range(count))
+    found = nothing(selector(text, LABELS), [Outcome("qemu", reports), Outcome("xen")])
+    assert found.startswith("this host has nothing of what was selected; there is ")
+    assert words in found
