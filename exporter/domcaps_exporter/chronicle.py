@@ -174,7 +174,8 @@ class Chronicle:
         try:
             hindsight = tuple(judge.describe(standing(outcome.facts, past.basis)))
         except Exception as error:  # noqa: BLE001  a driver may raise anything, and costs only itself
-            _LOG.warning("%s: what an upgrade changed is taken for the host's: %s", outcome.driver, error)
+            fields = {"driver": outcome.driver, "error": error}
+            _LOG.warning("what an upgrade changed is taken for the host's", extra={"fields": fields})
             return past
         return revised(past, outcome.reports, hindsight)
 

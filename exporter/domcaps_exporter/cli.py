@@ -225,8 +225,8 @@ def _targets(said: Flags, mustered: Mustered) -> dict[str, Target]:
     def drivers(section: Mapping[str, object]) -> Iterable[Driver]:
         return muster(Settings({DRIVER: section}, said.libvirt_profile), points, load).drivers
 
-    def service(driver: Driver, timeout: float) -> Service:
-        return _serviced(said, [_watch(driver, _paths(said), timeout, resident=False)], ())
+    def service(name: str, driver: Driver, timeout: float) -> Service:
+        return _serviced(said, [_watch(driver, _paths(said), timeout, target=name)], ())
 
     return targets(said.config_file, said.config.targets, drivers, service, said.probe_timeout)
 
@@ -235,14 +235,14 @@ def _paths(said: Flags) -> Paths:
     return Paths(said.path_rootfs, said.path_procfs, said.path_sysfs)
 
 
-def _watch(driver: Driver, paths: Paths, timeout: float, progress: Progress | None = None, *, resident: bool = True) -> Watch:
+def _watch(driver: Driver, paths: Paths, timeout: float, progress: Progress | None = None, *, target: str = "") -> Watch:
     store = Store()
 
     def host(deadline: float) -> Host:
         real = RealHost(deadline, paths, store)
         return real if progress is None else Told(real, progress)
 
-    return Watch(driver, host, timeout, resident=resident)
+    return Watch(driver, host, timeout, resident=not target, target=target)
 
 
 def _once(said: Flags, mustered: Mustered, chronicle: Chronicle | None = None) -> tuple[Service, Sequence[Outcome]]:

@@ -56,7 +56,7 @@ def _fields(record: logging.LogRecord) -> dict[str, str]:
     if isinstance(extra, Mapping):
         fields |= {str(key): str(value) for key, value in extra.items()}
     if record.exc_info and record.exc_info[1] is not None:
-        fields["error"] = repr(record.exc_info[1])
+        fields.setdefault("error", repr(record.exc_info[1]))
     return fields
 
 

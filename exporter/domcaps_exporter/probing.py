@@ -48,7 +48,7 @@ class Watch:
 
     `host(deadline)` makes the port for one probe; `timeout` is how long a probe may take, in seconds; `clock` is monotonic.
     `resident`: its thread waits from one probe to the next, for to start one takes long; hundreds that wait would be too many.
-    `log` is told every change of state.
+    `target`: whom it asks, as the log names it, where that is not this host. `log` is told every change of state.
     """
 
     def __init__(
@@ -59,9 +59,10 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
         *,
         resident: bool = True,
+        target: str = "",
         log: logging.Logger | None = None,
     ) -> None:
-        self.driver, self._resident, self._log = driver, resident, log or _LOG
+        self.driver, self._resident, self._target, self._log = driver, resident, target, log or _LOG
         self._host, self._timeout, self._clock = host, timeout, clock
         self._lock = threading.Lock()
         self._flight: _Flight | None = None
@@ -172,11 +173,13 @@ class Watch:
             if state == self._state or (failure is None and outcome.duration > self._patience):
                 return
             self._state = state
+        fields = {"driver": self.driver.name} | ({"target": self._target} if self._target else {})
         if failure is None:
-            self._log.info("%s: answers again", self.driver.name)
+            self._log.info("probe answers again", extra={"fields": fields})
             return
         level = logging.DEBUG if state == "absent" else logging.WARNING
-        self._log.log(level, "%s: %s: %s", self.driver.name, state, failure.text, exc_info=problem if state == "crashed" else None)
+        fields |= {"reason": state, "error": failure.text}
+        self._log.log(level, "probe failed", extra={"fields": fields}, exc_info=problem if state == "crashed" else None)
 
 
 def _fly_all(flights: SimpleQueue[Callable[[], None] | None]) -> None:

@@ -40,10 +40,11 @@ def targets(
     file: Path | None,
     wishes: Mapping[str, Wish],
     drivers: Callable[[Mapping[str, object]], Iterable[Driver]],
-    service: Callable[[Driver, float], Service],
+    service: Callable[[str, Driver, float], Service],
     timeout: float,
 ) -> dict[str, Target]:
-    """The configured targets by name. `drivers` makes drivers of a section, `timeout` is for those that name none.
+    """The configured targets by name. `drivers` makes drivers of a section, `service` a service of a target's name, its driver
+    and its timeout; `timeout` is for those that name none.
 
     Raises:
         ConfigError: a target's settings mean nothing, or no plugin brings the driver that asks targets.
@@ -52,7 +53,7 @@ def targets(
     for name, wish in wishes.items():
         driver = _driver(file, name, wish, drivers)
         patience = wish.timeout or timeout
-        found[name] = Target(service(driver, patience), patience)
+        found[name] = Target(service(name, driver, patience), patience)
     return found
 
 

@@ -470,16 +470,32 @@ def test_a_describe_that_fails_late_gives_no_reports_at_all() -> None:
 # ---- the log -----------------------------------------------------------------------------------------------------------------
 
 
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, dict[str, str]]]:
+    """Level, message and fields."""
+    return [(one.levelname, one.getMessage(), vars(one)["fields"]) for one in caplog.records if one.name == LOGGER]
+
+
 def test_a_change_of_state_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, LOGGER)
     turns = iter([1, 0, 0, 0, 1, 1])
     watched = watch(lambda _: {question("uname"): str(1 // next(turns)).encode()})
     for _ in range(6):
         asked(watched)
-    messages = [record.getMessage() for record in caplog.records if record.name == LOGGER]
-    assert len(messages) == 2
-    assert messages[0].startswith("acme: crashed: ZeroDivisionError")
-    assert messages[1] == "acme: answers again"
+    failed, again = logged(caplog)
+    assert failed[:2] == ("WARNING", "probe failed")
+    assert failed[2].pop("error").startswith("ZeroDivisionError: ")
+    assert failed[2] == {"driver": "acme", "reason": "crashed"}
+    assert again == ("INFO", "probe answers again", {"driver": "acme"})
+
+
+def test_a_target_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    def probe(_: Host) -> Facts:
+        raise ProbeRefused("no such host")
+
+    caplog.set_level(logging.INFO, LOGGER)
+    asked(Watch(Driver("acme", probe, lambda _: []), port, 30, resident=False, target="elsewhere"))
+    fields = {"driver": "acme", "target": "elsewhere", "reason": "refused", "error": "no such host"}
+    assert logged(caplog) == [("WARNING", "probe failed", fields)]
 
 
 def test_an_absent_hypervisor_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:

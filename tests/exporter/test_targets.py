@@ -151,13 +151,24 @@ def brought(section: Mapping[str, object]) -> Iterable[Driver]:
     return [Driver("libvirt", lambda host: {}, lambda facts: ())]
 
 
-def service(driver: Driver, timeout: float) -> Service:
+def service(name: str, driver: Driver, timeout: float) -> Service:
     return service_of(driver)
 
 
 def test_each_target_has_its_own_time_or_that_of_every_probe() -> None:
     found = targets(None, {"a": Wish("x", 3.0), "b": Wish("y", section={"mode": "z"})}, brought, service, 30.0)
     assert {name: target.timeout for name, target in found.items()} == {"a": 3.0, "b": 30.0}
+
+
+def test_a_targets_service_is_told_its_name_for_the_log() -> None:
+    told: list[tuple[str, float]] = []
+
+    def serviced(name: str, driver: Driver, timeout: float) -> Service:
+        told.append((name, timeout))
+        return service_of(driver)
+
+    targets(None, {"a": Wish("x", 3.0), "b": Wish("y")}, brought, serviced, 30.0)
+    assert told == [("a", 3.0), ("b", 30.0)]
 
 
 @pytest.mark.parametrize(
