@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 from tests.tools.chromium import PROGRAM, Tab, chromium
 
+from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.model import (
@@ -29,6 +30,7 @@ from domcaps_exporter.model import (
     Verdict,
     question,
 )
+from domcaps_exporter.past import Guest, Past, Trace
 from domcaps_exporter.probing import Watch
 from domcaps_exporter.service import Service
 from domcaps_exporter.web import serve
@@ -46,6 +48,7 @@ DOCUMENT = Document(
     288,
     (
         Cpu((CpuMode("custom", True, models=MODELS),)),
+        Element("firmwareFeatures", children=(Enum("secureBoot", ("yes",)),)),
         Element("devices", children=(Element("video", (("supported", "yes"),), children=(Enum("modelType", ("vga", "bochs")),)),)),
     ),
 )
@@ -77,14 +80,40 @@ def broken(host: Host) -> Facts:
     raise RuntimeError("a driver that fails in a_word_that_is_far_longer_than_any_window_that_shows_it_could_ever_be_wide")
 
 
+BADGES = "td > b, th > b, summary > b, :not(.lack) > li > b"
+BROKEN = """
+[...document.querySelectorAll('.matrix th, .lost th, .changes td, .have li, code.whole')].flatMap(place => {
+  const found = [], texts = document.createTreeWalker(place, NodeFilter.SHOW_TEXT), range = document.createRange()
+  while (texts.nextNode()) {
+    const node = texts.currentNode
+    let line = null
+    for (let at = 0; at < node.length; at++) {
+      range.setStart(node, at)
+      range.setEnd(node, at + 1)
+      const rect = range.getClientRects()[0]
+      if (!rect || !rect.width) continue
+      if (line !== null && rect.top > line + 3 && /\\w/.test(node.data[at - 1]) && /\\w/.test(node.data[at])) found.push(node.data)
+      line = rect.top
+    }
+  }
+  return found
+})
+"""
+"""The texts whose lines end between two letters."""
+
 SERVED = (driver("qemu", report("q35"), report("pc", runs=False)), Driver("acme", broken, lambda _: ()))
+LOST = (("hostdev", "pciBackend", "vfio"), ("loader", "", "/usr/share/OVMF/GONE.fd"), ("cpu", "hostPassthroughMigratable", "off"))
+HELD = {("panic", "model", "s390"): Trace(True)}
+REMEMBERED = Past({report("q35").identity: Guest({key: Trace(False, 1_770_000_000.0) for key in LOST} | HELD)})
+"""Three things were lost before the start; one is with the first answer."""
 REFUSED = Plugin("other", "1.0", "does not import")
 
 
 @asynccontextmanager
 async def exporter() -> AsyncIterator[str]:
     """Serves the reports above; the address."""
-    service = Service([Watch(one, lambda deadline: RealHost(deadline, Paths(), Store()), 20) for one in SERVED], (REFUSED,))
+    watches = [Watch(one, lambda deadline: RealHost(deadline, Paths(), Store()), 20) for one in SERVED]
+    service = Service(watches, (REFUSED,), chronicle=Chronicle(("qemu", "acme"), known={"qemu": REMEMBERED}))
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     running = asyncio.create_task(serve(service, ["127.0.0.1:0"], "/metrics", stop, lambda urls: ready.set_result(urls[0])))
     try:
@@ -152,6 +181,21 @@ def test_nothing_is_wider_than_the_window_however_narrow(looking: Looking) -> No
     looking.see(look)
 
 
+def test_no_badge_and_no_name_is_broken_where_it_needs_not_be(looking: Looking) -> None:
+    """A badge is as high as one line; names of elements, and the words of what a driver says, end where they may."""
+
+    async def look(tab: Tab, url: str) -> None:
+        await tab.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+        for width in (400, 1400):
+            await tab.look(width, 900, "light")
+            badges = await tab.value(f"[...document.querySelectorAll('{BADGES}')].map(one => one.getBoundingClientRect().height)")
+            assert len(badges) > 5
+            assert max(badges) < 30
+            assert await tab.value(BROKEN) == []
+
+    looking.see(look)
+
+
 def test_the_page_is_dark_for_those_who_like_it_dark(looking: Looking) -> None:
     async def look(tab: Tab, url: str) -> None:
         ground = "getComputedStyle(document.body).backgroundColor"
@@ -200,6 +244,12 @@ def test_a_screen_reader_hears_tables_with_headers_and_lists_with_names(looking:
             ("main", ""),
             ("table", "Each kind of guest, and how much of what is known it can have"),
             ("columnheader", "Can run"),
+            ("heading", "Lost, and not back"),
+            ("table", "What a guest could have and cannot now: 4"),
+            (
+                "rowheader",
+                f"✗ lost hostdev pciBackend vfio qemu x86_64 q35 kvm /{EMULATOR[1:].replace('/', '/ ')}",
+            ),  # where it may be broken
             ("rowheader", "hostdev pciBackend"),
             ("list", "missing"),
             ("list", "available"),

@@ -41,7 +41,7 @@ def _about(model: CpuModel) -> str:
 
 
 def _blockers(model: CpuModel) -> str:
-    return " ".join(f"<code>{text(feature)}</code>" for feature in model.blockers)
+    return " ".join(f'<code class="whole">{text(feature)}</code>' for feature in model.blockers)
 
 
 def _host_model(model: HostModel | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from domcaps_exporter import cpu_panel
-from domcaps_exporter.markup import coded, folded, items, link, table, text
+from domcaps_exporter.markup import coded, folded, items, link, name, table, text
 from domcaps_exporter.matrix import Lack, Matrix, Row
 from domcaps_exporter.model import MachineType, Report, Truth, Unmet
 from domcaps_exporter.reasons import entry, sentence
@@ -64,7 +64,7 @@ def _facts(panel: Panel) -> str:
     report, guest = panel.report, panel.report.identity
     most = report.told.vcpus_max if report.told is not None else None
     facts = (
-        ("Emulator", f"<code>{text(guest.emulator)}</code>" if guest.emulator else ""),
+        ("Emulator", f"<code>{name(guest.emulator)}</code>" if guest.emulator else ""),
         ("Version", text(report.version)),
         ("Machine", text(report.canonical) + (" (deprecated)" if report.deprecated else "")),
         ("Most vCPUs", "" if most is None else str(most)),
@@ -72,7 +72,7 @@ def _facts(panel: Panel) -> str:
         ("Fingerprint", f"<code>{fingerprint(report)}</code>"),
         ("libvirt's answer", link(f"/documents/{panel.document}.xml", "XML") if panel.document else ""),
     )
-    return f"<dl>{''.join(f'<div><dt>{name}</dt><dd>{shown}</dd></div>' for name, shown in facts if shown)}</dl>\n"
+    return f"<dl>{''.join(f'<div><dt>{term}</dt><dd>{shown}</dd></div>' for term, shown in facts if shown)}</dl>\n"
 
 
 # ---- the matrix --------------------------------------------------------------------------------------------------------------
@@ -87,11 +87,11 @@ def _matrix(rows: Iterable[Row]) -> str:
 def _place(row: Row) -> str:
     if not row.element:
         return "elements <small>as a whole</small>"
-    return f"{text(row.element)} <small>{text(row.enum) or 'numbers'}</small>"
+    return f"{name(row.element)} <small>{name(row.enum) or 'numbers'}</small>"
 
 
 def _cells(row: Row) -> Iterator[str]:
-    there = items("have", "available", map(text, row.have), "✓") + items("unknown", "nobody knows", map(text, row.unknown), "?")
+    there = items("have", "available", map(name, row.have), "✓") + items("unknown", "nobody knows", map(name, row.unknown), "?")
     if there:
         yield f"<div>{there}</div>"
     if row.lack:
@@ -99,13 +99,13 @@ def _cells(row: Row) -> Iterator[str]:
 
 
 def _lack(lack: Lack) -> str:
-    names = " ".join(f'<b class="no"><i aria-hidden="true">✗</i> {text(value)}</b>' for value in lack.values)
+    names = " ".join(f'<b class="no"><i aria-hidden="true">✗</i> {name(value)}</b>' for value in lack.values)
     return f"<li>{names}{_reasons(lack.unmet)}</li>"
 
 
 def _reasons(unmet: Iterable[Unmet]) -> str:
     shown = "".join(
-        f'<li title="{text(_tip(one.prerequisite))}">{text(sentence(one.prerequisite))}{_aside(one)}</li>' for one in unmet
+        f'<li title="{text(_tip(one.prerequisite))}">{name(sentence(one.prerequisite))}{_aside(one)}</li>' for one in unmet
     )
     return f'<ul class="reasons">{shown}</ul>' if shown else ""
 
@@ -131,7 +131,7 @@ def _foreign(rows: Iterable[Row]) -> str:
 
 def _lack_briefly(lack: Lack) -> str:
     why = "; ".join(sentence(one.prerequisite) for one in lack.unmet)
-    return f'{text(", ".join(lack.values))} <small class="soft">({text(why)})</small>'
+    return f'{name(", ".join(lack.values))} <small class="soft">({name(why)})</small>'
 
 
 # ---- the rest ----------------------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def _firmware(files: dict[str, bool]) -> str:
     if not files:
         return ""
     there = sum(files.values())
-    rows = ((f"<code>{text(path)}</code>", _there(present)) for path, present in files.items())
+    rows = ((f"<code>{name(path)}</code>", _there(present)) for path, present in files.items())
     listed = table("The files that firmware descriptors or libvirt name", ("File", "On this host"), rows)
     return folded(f"Firmware: {there} of {len(files)} files there", listed, unfolded=there < len(files))
 

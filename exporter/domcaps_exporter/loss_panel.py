@@ -5,15 +5,15 @@ It is what `domcaps_lost_timestamp_seconds` tells, out of the same memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import is_
 
 from domcaps_exporter.causes import causes
 from domcaps_exporter.claims import GUEST, claims
-from domcaps_exporter.markup import long, moment, table, text
+from domcaps_exporter.markup import long, moment, name, table, text
 from domcaps_exporter.model import Outcome, Report
-from domcaps_exporter.past import Loss, Past, losses
+from domcaps_exporter.past import Change, Loss, Past, losses
 from domcaps_exporter.reasons import sentence
 
 _MOST = 200
@@ -75,20 +75,14 @@ def _section(rows: Sequence[tuple[Loss, str]]) -> str:
     if not rows:
         return ""
     caption = f"What a guest could have and cannot now: {len(rows)}" + (f", of which {_MOST}" if len(rows) > _MOST else "")
-    shown = ((_what(loss), _guest(loss), moment(loss.since), long(why)) for loss, why in rows[:_MOST])
+    shown = ((thing("✗ lost", loss), moment(loss.since), long(why)) for loss, why in rows[:_MOST])
     end = "<p>Each ends when it is back; one that was meant so, with <code>domcaps-exporter forget</code>.</p>"
-    return '<h2 id="lost">Lost, and not back</h2>' + table(caption, ("What", "Guest", "Since", "Why"), shown) + end
+    return '<h2 id="lost">Lost, and not back</h2>' + table(caption, ("What", "Since", "Why"), shown, "lost") + end
 
 
-def _what(loss: Loss) -> str:
-    return f'<b class="no">✗ lost</b> {_words(loss.key)}'
-
-
-def _guest(loss: Loss) -> str:
-    guest = loss.identity
-    named = _words((loss.driver, guest.arch, guest.machine, guest.virttype))
-    return f'{named} <small class="soft">{text(guest.emulator)}</small>'
-
-
-def _words(words: Iterable[str]) -> str:
-    return text(" ".join(filter(None, words)))
+def thing(mark: str, about: Loss | Change) -> str:
+    """What was lost or gained, with its mark, and whose it is."""
+    guest = about.identity
+    whose = " ".join(filter(None, (about.driver, guest.arch, guest.machine, guest.virttype)))
+    kind, what = ("yes" if mark.startswith("✓") else "no"), name(" ".join(filter(None, about.key)))
+    return f'<b class="{kind}">{mark}</b> {what} <small>{text(whose)} {name(guest.emulator)}</small>'

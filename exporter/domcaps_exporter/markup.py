@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from urllib.parse import quote
 
 from domcaps_exporter import durations
+
+_SEAM = re.compile(r"(?<=[^\s/]/)(?=[^\s/])|(?<=[A-Z]_)(?=\w)|(?<=[a-z]{4})(?=[A-Z][a-z]{3})")
+"""Where a name may be broken; an escape (`&amp;`) has none."""
 
 
 def text(words: str | None) -> str:
@@ -16,12 +20,17 @@ def text(words: str | None) -> str:
 
 def coded(words: str) -> str:
     """Escaped, and what stands in backticks as code."""
-    return "".join(f"<code>{text(part)}</code>" if odd % 2 else text(part) for odd, part in enumerate(words.split("`")))
+    return "".join(f"<code>{name(part)}</code>" if odd % 2 else text(part) for odd, part in enumerate(words.split("`")))
+
+
+def name(words: str | None) -> str:
+    """Escaped; where it has to be broken, it is so after a slash (or in OVMF_CODE), or before a capital in a long word."""
+    return _SEAM.sub("<wbr>", text(words))
 
 
 def long(words: str) -> str:
-    """Escaped; it may be broken anywhere: a path has no better place."""
-    return f'<span class="long">{text(words)}</span>'
+    """Escaped; it may be broken anywhere, as a `name` if that is enough."""
+    return f'<span class="long">{name(words)}</span>'
 
 
 def moment(seconds: float) -> str:

@@ -10,8 +10,8 @@ from domcaps_exporter import guest_panel, remedies
 from domcaps_exporter.cpu_panel import told_apart
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.guest_panel import Panel, can_run
-from domcaps_exporter.loss_panel import Missed, missed
-from domcaps_exporter.markup import link, long, moment, table, text
+from domcaps_exporter.loss_panel import Missed, missed, thing
+from domcaps_exporter.markup import link, long, moment, name, table, text
 from domcaps_exporter.matrix import matrix
 from domcaps_exporter.model import Outcome, Report, Unmet
 from domcaps_exporter.notices import notes
@@ -25,7 +25,7 @@ __all__ = ["POLICY", "Guests", "Missed", "guests", "missed", "render"]
 _LATEST = 50
 """How many changes are shown."""
 
-_DIRECTIONS = {"lost": '<b class="no">✗ lost</b>', "gained": '<b class="yes">✓ gained</b>'}
+_DIRECTIONS = {"lost": "✗ lost", "gained": "✓ gained"}
 _MANY = 3
 """From so many kinds of guests on, they are folded: the overview leads to them."""
 
@@ -107,7 +107,7 @@ def _overview(panels: Sequence[Panel]) -> str:
         return '<p class="alarm">No driver has found a kind of guest here. What each says stands below.</p>'
     rows = (
         (
-            f'<a href="#{panel.anchor}">{text(panel.title)}</a> <small>{text(panel.report.identity.emulator)}</small>',
+            f'<a href="#{panel.anchor}">{text(panel.title)}</a> <small>{name(panel.report.identity.emulator)}</small>',
             can_run(panel.report.guest.supported) + _why_not(panel.report.guest.unmet),
             *_counts(panel),
         )
@@ -120,7 +120,7 @@ def _overview(panels: Sequence[Panel]) -> str:
 
 def _why_not(unmet: Iterable[Unmet]) -> str:
     why = "; ".join(sentence(one.prerequisite) for one in unmet)
-    return f" <small>{text(why)}</small>" if why else ""
+    return f" <small>{name(why)}</small>" if why else ""
 
 
 def _counts(panel: Panel) -> tuple[str, str, str]:
@@ -138,17 +138,9 @@ def _changes(changes: Sequence[Change]) -> str:
     if not changes:
         return "<h2>Changes</h2><p>Nothing was lost or gained since the exporter started.</p>"
     latest = sorted(changes, key=lambda change: change.time, reverse=True)
-    rows = (
-        (moment(change.time), _DIRECTIONS[change.direction], text(" ".join(filter(None, change.key))), _guest(change), _why(change))
-        for change in latest[:_LATEST]
-    )
+    rows = ((moment(change.time), thing(_DIRECTIONS[change.direction], change), _why(change)) for change in latest[:_LATEST])
     caption = f"Since the exporter started: {len(changes)}" + (f", of which the last {_LATEST}" if len(changes) > _LATEST else "")
-    return "<h2>Changes</h2>" + table(caption, ("When", "What happened", "What", "Guest", "Why"), rows)
-
-
-def _guest(change: Change) -> str:
-    guest = change.identity
-    return text(" ".join(filter(None, (change.driver, guest.arch, guest.machine, guest.virttype))))
+    return "<h2>Changes</h2>" + table(caption, ("When", "What", "Why"), rows, "changes")
 
 
 def _why(change: Change) -> str:

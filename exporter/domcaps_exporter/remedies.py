@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from domcaps_exporter.guest_panel import Panel
-from domcaps_exporter.markup import coded, folded, table, text
+from domcaps_exporter.markup import coded, folded, name, table, text
 from domcaps_exporter.reasons import summary
 
 _ARROW = '<i aria-hidden="true">→</i>'
@@ -13,10 +13,10 @@ _ARROW = '<i aria-hidden="true">→</i>'
 
 def render(panels: Iterable[Panel]) -> str:
     """The table, folded; of what only other machines or architectures have, nothing. Empty where nothing is lacking."""
-    lacking = (name for panel in panels for name in _lacking(panel))
+    lacking = (one for panel in panels for one in _lacking(panel))
     rows = [
-        (f"<code>{text(name)}</code> <small>{text(known.means)}</small>", f"{coded(known.look)}<br>{_ARROW} {coded(known.mend)}")
-        for name, known in summary(lacking)
+        (f"<code>{text(one)}</code> <small>{name(known.means)}</small>", f"{coded(known.look)}<br>{_ARROW} {coded(known.mend)}")
+        for one, known in summary(lacking)
     ]
     shown = table("Each prerequisite that is lacking", ("Prerequisite", "How to look, and what usually mends it"), rows, "matrix")
     return folded(f"What mends what is missing: {len(rows)}", shown) if rows else ""

@@ -31,7 +31,9 @@ a:focus-visible, summary:focus-visible { outline: 3px solid var(--link); outline
 .skip { position: absolute; left: -99rem }
 .skip:focus { position: static }
 .soft, caption, .lack small { color: var(--soft) }
-code, small, .matrix th, .long { overflow-wrap: anywhere }
+code, small, .matrix th, .lost, .changes, .long { overflow-wrap: anywhere }
+.long { display: inline-block; min-width: 8rem }
+.whole { display: inline-block; max-width: 100% }
 code { font: .95em ui-monospace, "DejaVu Sans Mono", monospace }
 nav ul, dl, .have, .unknown, .plain { display: flex; flex-wrap: wrap; gap: .3rem .4rem; margin: 0; padding: 0; list-style: none }
 nav ul { gap: .3rem 1.25rem; margin-top: .5rem }
@@ -45,7 +47,9 @@ th, td { border-top: 1px solid var(--line); overflow-wrap: break-word }
 thead th { border: 0; color: var(--soft); font-weight: 500; font-size: .85rem }
 tbody th { font-weight: 600 }
 tbody th small { display: block; font-weight: 400; color: var(--soft); font-size: .85rem }
-.matrix { table-layout: fixed }
+.matrix, .lost, .changes { table-layout: fixed }
+.lost th:nth-child(2), .changes th:first-child { width: 14rem }
+.changes small { display: block; color: var(--soft) }
 .matrix th:first-child { width: 17rem }
 .matrix th small { display: inline }
 .cells { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: .4rem 1.5rem }
@@ -71,6 +75,7 @@ summary h2 { display: inline; margin: 0 }
 @media (max-width: 44rem) {
   .matrix th:first-child { width: 8.75rem }
   .matrix th small { display: block }
+  .lost th:nth-child(2), .changes th:first-child { width: 6rem }
   .cells { grid-template-columns: minmax(0, 1fr) }
   .cells > .lack:first-child { grid-column: 1 }
   th, td { padding: .4rem .35rem }
@@ -82,7 +87,9 @@ summary h2 { display: inline; margin: 0 }
   thead th { font-size: .8rem }
   th, td { padding: .35rem .2rem }
   .matrix th:first-child { width: 7rem }
-  b.no, b.yes, b.unsure { display: inline-block; padding: 0 .3rem; white-space: normal }
+  b.no, b.yes, b.unsure { padding: 0 .3rem }
+  .long { min-width: 5rem }
+  .lack b.no { display: inline-block; white-space: normal }
 }
 """
 

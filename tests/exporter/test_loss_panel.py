@@ -50,7 +50,7 @@ def test_a_loss_is_told_with_its_guest_its_time_and_its_reason(
     text = said(past(key), *reports, failure=failure)
     what = " ".join(filter(None, key))
     where = "qemu x86_64 q35 kvm /usr/bin/qemu-system-x86_64"
-    assert f"Lost, and not back What a guest could have and cannot now: 1 What Guest Since Why ✗ lost {what} {where}" in text
+    assert f"Lost, and not back What a guest could have and cannot now: 1 What Since Why ✗ lost {what} {where}" in text
     assert f"2026-02-02 02:40:00 UTC {reason}" in text
 
 

@@ -290,7 +290,7 @@ def test_what_is_no_http_is_400_and_leaves_no_traceback_in_the_log(caplog: pytes
 def test_the_page_shows_what_there_is_and_what_is_missing_and_runs_nothing() -> None:
     refused = Plugin("acme", "1", "does not import: <i>")
     got = asked("/", answering("qemu", REPORT), failing("xen", HypervisorAbsent("no /dev/xen")), plugins=(refused,))
-    text = got.body.decode()
+    text = got.body.decode().replace("<wbr>", "")
     assert got.headers["Content-Type"] == "text/html; charset=utf-8"
     assert got.headers["Content-Security-Policy"].startswith("default-src 'self'; style-src 'sha256-")
     for shown in (
