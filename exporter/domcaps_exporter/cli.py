@@ -362,7 +362,7 @@ def _write_textfile(said: Flags, file: Path) -> int:
         raise UsageError(f"textfile: {error}") from error
     mustered = _muster(said)
     chronicle = _chronicle(said, mustered)
-    state.tell(said, os.environ)
+    state.tell(said, os.environ, chronicle)
     service, outcomes = _once(said, mustered, chronicle)
     try:
         textfile.write(file, service.textfile(outcomes))

@@ -30,7 +30,7 @@ async def serving(service: Service, aims: Mapping[str, Target], said: Flags, fro
     def ready(urls: Sequence[str]) -> None:
         """Nothing was told before: where it cannot serve, the error is the one line."""
         _LOG.info("starting", extra={"fields": {"version": service.version, "drivers": ",".join(service.drivers)}})
-        state.tell(said, os.environ)
+        state.tell(said, os.environ, service.chronicle)
         for url in urls:
             _LOG.info("listening", extra={"fields": {"url": url}})
         notifier.tell("READY=1")

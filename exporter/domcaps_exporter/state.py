@@ -48,8 +48,8 @@ def chronicle(
     return made
 
 
-def tell(said: Flags, environ: Mapping[str, str]) -> None:
-    """The log where the memory lies, or that there is none."""
+def tell(said: Flags, environ: Mapping[str, str], made: Chronicle) -> None:
+    """The log where this memory lies and how many losses it holds, or that there is none."""
     file = None if said.replay else _file(said, environ)
     if file is not None:
         _LOG.info("what is lost is remembered", extra={"fields": {"file": file.path, "losses": len(made.losses)}})
