@@ -240,6 +240,15 @@ def returned(line: bytes) -> Object | None:
     return None if told.error is not None else mapping(told.value)
 
 
+def offered(line: bytes) -> list[Object]:
+    """A reply that is a list of objects; empty where QEMU refused it, whatever it said.
+
+    Of commands for some processors only: emulators of others fail with any error (since QEMU 10.1).
+    """
+    told = reply(line)
+    return [] if told.error is not None else objects(told.value)
+
+
 def granted(line: bytes) -> Object | None:
     """A reply that is an object; None where QEMU refused it, whatever it said."""
     told = reply(line)

@@ -10,7 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from domcaps_exporter.qmp import Object, answered, entries, flag, granted, listing, mapping, number, objects, returned, some, text
+from domcaps_exporter.qmp import (
+    Object,
+    answered,
+    entries,
+    flag,
+    granted,
+    listing,
+    mapping,
+    number,
+    objects,
+    offered,
+    returned,
+    some,
+    text,
+)
 
 # ---- lists -------------------------------------------------------------------------------------------------------------------
 
@@ -38,7 +52,7 @@ def options(line: bytes) -> Mapping[str, frozenset[str]]:
 
 def gics(line: bytes) -> Sequence[tuple[int, bool, bool]]:
     """query-gic-capabilities: version, in the kernel, emulated."""
-    return [(number(entry["version"]), flag(entry["kernel"]), flag(entry["emulated"])) for entry in entries(line)]
+    return [(number(entry["version"]), flag(entry["kernel"]), flag(entry["emulated"])) for entry in offered(line)]
 
 
 # ---- one thing ---------------------------------------------------------------------------------------------------------------
@@ -76,7 +90,7 @@ def accelerators(line: bytes) -> tuple[bool, bool] | tuple[()]:
 
 def definitions(line: bytes) -> list[Object]:
     """query-cpu-definitions: `CpuDefinitionInfo`s whose known parts are what they should be."""
-    return [_definition(entry) for entry in entries(line)]
+    return [_definition(entry) for entry in offered(line)]
 
 
 def _definition(entry: Object) -> Object:

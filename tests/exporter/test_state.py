@@ -133,8 +133,11 @@ def test_the_log_says_at_the_start_how_many_losses_are_remembered_of_the_drivers
     drivers: list[str], count: int, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    made = state.chronicle(parse([f"--state.file={file}"]), drivers, {})
+    said = parse([f"--state.file={file}"])
+    made = state.chronicle(said, drivers, {})
     assert len(made.losses) == count
+    assert not caplog.records
+    state.tell(said, {}, made)
     assert [vars(record)["fields"] for record in caplog.records] == [{"file": file, "losses": count}]
 
 
