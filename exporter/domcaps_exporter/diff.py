@@ -8,7 +8,7 @@ it is said that they are no like.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Literal
@@ -44,11 +44,15 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What is compared. `whole`: it is all that a host has, so that what it has no counterpart for is a difference too."""
+    """What is compared. `whole`: it is all that a host has, so that what it has no counterpart for is a difference too.
+
+    `asked`: it was asked about every guest of the other side.
+    """
 
     name: str
     guests: tuple[Guest, ...]
     whole: bool
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +81,21 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything that was found; `gone` and `new` are kinds of guests that only one whole host has."""
+    """Everything that was found; `gone` and `new` are kinds of guests that only one whole host has.
+
+    `left`: kinds of guests that were to be compared, and for which the other side has none, or more than one.
+    """
 
     before: Side
     after: Side
     pairs: tuple[Pair, ...]
     gone: tuple[Guest, ...]
     new: tuple[Guest, ...]
+    left: tuple[Guest, ...] = ()
 
     @property
     def equal(self) -> bool:
-        return not (self.gone or self.new or any(pair.differences for pair in self.pairs))
+        return not (self.gone or self.new or self.left or any(pair.differences for pair in self.pairs))
 
 
 def compared(before: Side, after: Side) -> Comparison:
@@ -95,14 +103,25 @@ def compared(before: Side, after: Side) -> Comparison:
     couples = tuple(_couples(before, after))
     firsts, seconds = [id(one) for one, _ in couples], [id(other) for _, other in couples]
     pairs = tuple(Pair(one, other, tuple(_differences(*_alike(one, other)))) for one, other in couples)
-    both = before.whole and after.whole
-    gone = tuple(guest for guest in before.guests if both and id(guest) not in firsts)
-    new = tuple(guest for guest in after.guests if both and id(guest) not in seconds)
-    return Comparison(before, after, pairs, gone, new)
+    gone = tuple(guest for guest in before.guests if id(guest) not in firsts)
+    new = tuple(guest for guest in after.guests if id(guest) not in seconds)
+    if before.whole and after.whole:
+        return Comparison(before, after, pairs, gone, new)
+    return Comparison(before, after, pairs, (), (), (*_left(before, gone, after), *_left(after, new, before)))
+
+
+def _left(side: Side, alone: Iterable[Guest], other: Side) -> Iterator[Guest]:
+    """A host may have more than a document is about. What cannot run is no loss where it is refused."""
+    if not side.whole or other.asked:
+        yield from (guest for guest in alone if guest.known.guest is not False)
 
 
 def unlike(before: Side, after: Side) -> str:
     """That they have nothing in common, what each has, and how to ask a libvirt for what the other has."""
+    if {*map(_by_kind, before.guests)} & {*map(_by_kind, after.guests)}:
+        return (
+            f"{before.name} and {after.name} have guests of one kind that cannot be told apart; expected one of each on both sides"
+        )
     said = f"{before.name} and {after.name} have no kind of guest in common: {_having(before)}; {_having(after)}"
     hosts = sorted((after, before), key=lambda side: not side.whole)
     for known in (guest.known.identity for side in hosts for guest in side.guests):
@@ -213,6 +232,7 @@ def as_json(comparison: Comparison) -> str:
         "guests": [_plain(pair) for pair in comparison.pairs],
         "gone": [guest.name for guest in comparison.gone],
         "new": [guest.name for guest in comparison.new],
+        "not_compared": [guest.name for guest in comparison.left],
     }
     return json.dumps(found, indent=2) + "\n"
 
@@ -260,6 +280,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
             yield "  equal"
     yield from (f"\n{printable(guest.name)}\n- the whole kind of guest" for guest in comparison.gone)
     yield from (f"\n{printable(guest.name)}\n+ the whole kind of guest" for guest in comparison.new)
+    yield from (f"\n{printable(guest.name)}\n? not compared: the other side has none, or several" for guest in comparison.left)
 
 
 def _told(difference: Difference) -> Iterator[str]:

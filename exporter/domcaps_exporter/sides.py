@@ -55,7 +55,7 @@ def side(name: str, answered: Answered, seconds: float, others: Sequence[Guest] 
     if _EXPORTER.match(name):
         return _exporter(name, seconds)
     if _is_libvirt(name):
-        return Side(name, tuple(_asked(name, others, seconds)), whole=False)
+        return Side(name, tuple(_asked(name, others, seconds)), whole=False, asked=True)
     path = Path(name)
     if path.is_dir():
         return Side(name, tuple(_guests(name, answered(path))), whole=True)
@@ -85,7 +85,8 @@ def _filed(name: str, data: bytes) -> Iterator[Guest]:
     parts = document.parts(data)
     if len(parts) > _DOCUMENTS:
         raise SideError(f"{name}: {len(parts)} documents; expected at most {_DOCUMENTS}")
-    for number, part in enumerate(parts, 1):
+    for part in dict.fromkeys(parts):  # a host's drivers may say the same
+        number = parts.index(part) + 1
         yield _listed(f"{name}, document {number} of {len(parts)}" if len(parts) > 1 else name, part)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -180,6 +180,27 @@ def test_of_two_documents_the_only_two_are_compared_and_it_is_said_that_they_are
     like = compared(Side("a", (named("q35"),), whole=False), Side("b", (named("pc-q35-7.2"),), whole=False))
     assert "two kinds" not in as_text(like)
     assert [json.loads(as_json(one))["guests"][0]["same_kind"] for one in (other, like)] == [False, True]
+
+
+@pytest.mark.parametrize("told", [as_text, as_json])
+def test_what_a_libvirt_refuses_or_a_file_has_twice_is_not_passed_over(told: Callable[[Comparison], str]) -> None:
+    kvm, qemu, other = named("q35"), named("q35", "qemu"), named("q35", emulator="/bin/other")
+    host, libvirt = Side("here", (kvm, qemu), whole=True), Side("qemu:///system", (qemu,), whole=False, asked=True)
+    for one, two in ((host, libvirt), (libvirt, host)):
+        left = compared(one, two)
+        assert (left.left, left.gone, left.new, left.equal) == ((kvm,), (), (), False)
+        assert "x86_64 q35 kvm" in told(left)
+    assert compared(host, Side("one.xml", (qemu,), whole=False)).equal
+    twice = compared(
+        Side("a.xml", (kvm, other, qemu), whole=False), Side("b.xml", (named("q35", emulator="/c"), qemu), whole=False)
+    )
+    assert (len(twice.pairs), len(twice.left), twice.equal) == (1, 3, False)
+
+
+def test_a_guest_that_cannot_run_here_is_no_loss_where_it_is_refused() -> None:
+    lame = replace(named("q35").known, guest=False)
+    host = Side("here", (Guest(lame, None, proven=True), named("q35", "qemu")), whole=True)
+    assert compared(host, Side("qemu:///system", (named("q35", "qemu"),), whole=False, asked=True)).equal
 
 
 def test_a_hosts_only_guest_is_not_taken_for_another_kind() -> None:
