@@ -104,7 +104,7 @@ def test_a_textfile_is_written_also_where_a_driver_fails_and_the_exit_code_says_
     assert 'domcaps_probe_success{driver="qemu"} 0.0' in (tmp_path / "domcaps.prom").read_text()
 
 
-@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/usr/../dev/null"])
 def test_a_stream_is_no_textfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     done = run("textfile", name, *QEMU_ONLY)

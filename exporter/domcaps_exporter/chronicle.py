@@ -227,7 +227,10 @@ class Chronicle:
             return self._pasts
 
     def _reread(self, file: StateFile) -> None:
-        """Whoever ended an alert by that leaves a trace. What was not yet in the file, nobody can have acknowledged."""
+        """Whoever ended an alert by that leaves a trace. What was not yet in the file, nobody can have acknowledged.
+
+        What is acknowledged is as if it had never been there; what another exporter saw come back, or an older file knows, is not.
+        """
         filed = [loss for loss in self.losses if loss in self._filed]
         try:
             self._take(self._read(file))
@@ -238,7 +241,9 @@ class Chronicle:
         for loss in filed:
             if loss not in self._filed:
                 fields = {**labels(loss), "since": moment(loss.since), "file": file.path}
-                _CHANGES.info("loss acknowledged", extra={"fields": fields})
+                guest = self.past(loss.driver).guests.get(loss.identity)
+                known = guest is not None and loss.key in guest.traces
+                _CHANGES.info("loss is over, says the state file" if known else "loss acknowledged", extra={"fields": fields})
 
     def _save(self, file: StateFile) -> None:
         """Write, unless somebody else has written meanwhile, or does so now: then the next scrape does."""

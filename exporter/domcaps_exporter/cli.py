@@ -12,6 +12,7 @@ import importlib
 import logging
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -260,6 +261,8 @@ def _once(said: Flags, mustered: Mustered, chronicle: Chronicle | None = None) -
 
 def _serve(said: Flags) -> int:
     share_memory()
+    if not os.isatty(0):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it serves, and says what it makes of it
     serving: Any = importlib.import_module("domcaps_exporter.serving")  # aiohttp takes longer to load than all else together
     notifier, front = systemd.Notifier(os.environ), serving.front(said)  # first: what systemd says is for nobody started below
     mustered = _muster(said)

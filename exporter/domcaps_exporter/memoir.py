@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
@@ -125,8 +124,12 @@ def _trace(thing: object, *, listed: bool) -> Trace:
     return Trace(thing, None, listed) if thing is None or isinstance(thing, bool) else Trace(False, _time(thing), listed)
 
 
+_LATEST = 253402300800
+"""Seconds since the epoch at the end of the year 9999, the last that has a date."""
+
+
 def _time(said: object) -> float:
-    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 <= said < math.inf:
+    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 <= said < _LATEST:
         raise ValueError(f"{said!r} is no time")
     return float(said)
 

@@ -18,6 +18,7 @@ from domcaps_exporter.past import LABELS, Loss, labels
 from domcaps_exporter.rootfs import Paths
 from domcaps_exporter.selector import Selector, SelectorError, selector
 from domcaps_exporter.statefile import StateFile
+from domcaps_exporter.terminal import printable
 
 _NAME = "state.json"
 _OF_THE_SERVICE = Path("/var/lib/domcaps-exporter") / _NAME
@@ -145,7 +146,7 @@ def _selector(text: str | None) -> Selector:
 def _shown(loss: Loss) -> str:
     """The loss as the selector that chooses it."""
     text = ",".join(f"{label}={value}" for label, value in labels(loss).items())
-    return text.encode("utf-8", "backslashreplace").decode()
+    return printable(text.encode("utf-8", "backslashreplace").decode())
 
 
 def _listed(losses: Sequence[Loss]) -> str:

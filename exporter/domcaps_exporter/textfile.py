@@ -19,7 +19,8 @@ def check(path: Path) -> None:
     Raises:
         ValueError: a stream or a device is meant, in whose place no file can be put.
     """
-    if str(path) == "-" or str(path.absolute().parent) in ("/dev", "/dev/fd", "/proc/self/fd"):
+    names_a_stream = str(path.parent.resolve()) in ("/dev", "/dev/fd", f"/proc/{os.getpid()}/fd")  # which may be a file just now
+    if str(path) == "-" or names_a_stream or (path.exists() and not path.is_file() and not path.is_dir()):
         raise ValueError(f"found {str(path)!r}; expected a file, such as domcaps.prom; `show --format=metrics` writes to stdout")
 
 

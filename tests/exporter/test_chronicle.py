@@ -301,6 +301,19 @@ def test_what_returned_or_was_lost_while_somebody_wrote_the_file_was_acknowledge
     assert [one["element"] for one in acknowledged(caplog)] == ["disk"]
 
 
+def test_a_loss_that_another_exporter_saw_come_back_was_acknowledged_by_nobody(
+    world: World, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    world.says(report(vfio(True)))
+    before = file.read_bytes()
+    world.says(LESS)
+    file.write_bytes(before)
+    world.scrape()
+    assert acknowledged(caplog) == []
+    assert "loss is over, says the state file" in caplog.messages
+
+
 def test_a_file_that_is_damaged_or_taken_away_acknowledges_nothing(
     world: World, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
