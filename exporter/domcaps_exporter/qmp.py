@@ -222,8 +222,7 @@ def mapping(value: Any) -> Object:
 
 def entries(line: bytes) -> list[Object]:
     """A reply that is a list of objects; empty where QEMU knows no such command or device."""
-    told = answered(line)
-    return [] if told.error is not None else objects(told.value)
+    return _listed(answered(line))
 
 
 def some(line: bytes) -> list[Object]:
@@ -231,13 +230,12 @@ def some(line: bytes) -> list[Object]:
     told = answered(line)
     if told.error is None and not told.value:
         raise ValueError("an empty list")
-    return entries(line)
+    return _listed(told)
 
 
 def returned(line: bytes) -> Object | None:
     """A reply that is an object; None where QEMU knows no such command or device."""
-    told = answered(line)
-    return None if told.error is not None else mapping(told.value)
+    return _mapped(answered(line))
 
 
 def offered(line: bytes) -> list[Object]:
@@ -245,14 +243,12 @@ def offered(line: bytes) -> list[Object]:
 
     Of commands for some processors only: emulators of others fail with any error (since QEMU 10.1).
     """
-    told = reply(line)
-    return [] if told.error is not None else objects(told.value)
+    return _listed(reply(line))
 
 
 def granted(line: bytes) -> Object | None:
     """A reply that is an object; None where QEMU refused it, whatever it said."""
-    told = reply(line)
-    return None if told.error is not None else mapping(told.value)
+    return _mapped(reply(line))
 
 
 def answered(line: bytes) -> Reply:
@@ -261,6 +257,14 @@ def answered(line: bytes) -> Reply:
     if told.error not in (None, *_UNKNOWN):
         raise ValueError(f"an error ({told.error})")
     return told
+
+
+def _listed(told: Reply) -> list[Object]:
+    return [] if told.error is not None else objects(told.value)
+
+
+def _mapped(told: Reply) -> Object | None:
+    return None if told.error is not None else mapping(told.value)
 
 
 _UNKNOWN = ("CommandNotFound", "DeviceNotFound")

@@ -31,12 +31,16 @@ from domcaps_exporter.qmp import (
 
 def names(line: bytes) -> frozenset[str]:
     """The `name`s in a reply that lists things."""
-    return frozenset(text(entry["name"]) for entry in entries(line))
+    return _names(entries(line))
 
 
 def qom_types(line: bytes) -> frozenset[str]:
     """qom-list-types."""
-    return frozenset(text(entry["name"]) for entry in some(line))
+    return _names(some(line))
+
+
+def _names(listed: Sequence[Object]) -> frozenset[str]:
+    return frozenset(text(entry["name"]) for entry in listed)
 
 
 def strings(line: bytes) -> frozenset[str]:
