@@ -38,8 +38,7 @@ class Guest:
 
     @property
     def name(self) -> str:
-        guest = self.known.identity
-        return " ".join(filter(None, (guest.arch, guest.machine, guest.virttype)))
+        return self.known.identity.kind
 
 
 @dataclass(frozen=True, slots=True)

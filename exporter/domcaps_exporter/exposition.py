@@ -201,9 +201,7 @@ def gzipped(kept: Sequence[Part], tail: bytes, wanted: Format) -> bytes:
     Checksums cannot be joined: that of the first part, which is by far the largest, is the only one that is not reckoned again.
     """
     packed, last = [part.packed(wanted) for part in kept], tail + _end(wanted)
-    crc = packed[0].crc if packed else 0
-    for data in (*chain.from_iterable(part.pieces(wanted) for part in kept[1:]), last):
-        crc = zlib.crc32(data, crc)
+    crc = _checked((*chain.from_iterable(part.pieces(wanted) for part in kept[1:]), last), packed[0].crc if packed else 0)
     size = sum(part.size for part in packed) + len(last)
     header = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
     trailer = struct.pack("<II", crc, size & 0xFFFFFFFF)
@@ -219,10 +217,14 @@ _SMALL = (1, 11, 4)
 
 
 def _packed(pieces: Sequence[bytes]) -> _Packed:
-    crc = 0
+    return _Packed(_deflated(pieces, zlib.Z_FULL_FLUSH), _checked(pieces), sum(map(len, pieces)))
+
+
+def _checked(pieces: Iterable[bytes], crc: int = 0) -> int:
+    """The checksum of what had this one, and of these after it."""
     for piece in pieces:
         crc = zlib.crc32(piece, crc)
-    return _Packed(_deflated(pieces, zlib.Z_FULL_FLUSH), crc, sum(map(len, pieces)))
+    return crc
 
 
 def _deflated(

@@ -25,8 +25,7 @@ class Panel:
 
     @property
     def title(self) -> str:
-        guest = self.report.identity
-        return " ".join(word for word in (self.driver, guest.arch, guest.machine, guest.virttype) if word)
+        return f"{self.driver} {self.report.identity.kind}".strip()
 
 
 def render(panel: Panel, *, unfolded: bool) -> str:

@@ -83,6 +83,6 @@ def _section(rows: Sequence[tuple[Loss, str]]) -> str:
 def thing(mark: str, about: Loss | Change) -> str:
     """What was lost or gained, with its mark, and whose it is."""
     guest = about.identity
-    whose = " ".join(filter(None, (about.driver, guest.arch, guest.machine, guest.virttype)))
-    kind, what = ("yes" if mark.startswith("✓") else "no"), name(" ".join(filter(None, about.key)))
-    return f'<b class="{kind}">{mark}</b> {what} <small>{text(whose)} {name(guest.emulator)}</small>'
+    whose = f"{about.driver} {guest.kind}".strip()
+    colour, what = ("yes" if mark.startswith("✓") else "no"), name(" ".join(filter(None, about.key)))
+    return f'<b class="{colour}">{mark}</b> {what} <small>{text(whose)} {name(guest.emulator)}</small>'

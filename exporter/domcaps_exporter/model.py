@@ -266,6 +266,11 @@ class Identity:
     machine: str
     virttype: str
 
+    @property
+    def kind(self) -> str:
+        """What people call such a guest: `x86_64 q35 kvm`."""
+        return " ".join(filter(None, (self.arch, self.machine, self.virttype)))
+
 
 @dataclass(frozen=True, slots=True)
 class MachineType:

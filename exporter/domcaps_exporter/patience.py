@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from domcaps_exporter.model import LATE, Answer, Host, Question
+from domcaps_exporter.model import LATE, Answer, Host, Question, Refusal
 
 FIRST, LONGEST = 60.0, 960.0
 """Seconds until it is asked again: after the first time, and at most. In between they double."""
@@ -47,6 +47,11 @@ class Hangs:
         if answer == LATE:
             self._known[asked] = ground, _pause(pause, self._clock())
         return answer
+
+
+def unheard(asked: Question, refusal: Refusal) -> str:
+    """For a note: the program of a question `within`, and why it did not say what it was asked."""
+    return f"{' '.join(asked.args[1:])}: {refusal.text or refusal.why}"
 
 
 class Doubts:

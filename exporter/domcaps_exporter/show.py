@@ -55,7 +55,7 @@ def as_json(outcomes: Iterable[Outcome], missed: Sequence[Loss] | None = None) -
 
 def nothing(chosen: Selector, outcomes: Iterable[Outcome]) -> str:
     """That nothing of these is as it was selected, what there is instead, and how others come to be there."""
-    there = [_named(outcome.driver, report.identity) for outcome in outcomes for report in outcome.reports]
+    there = [f"{outcome.driver} {report.identity.kind}".strip() for outcome in outcomes for report in outcome.reports]
     more = f", and {len(there) - _GUESTS} more" if len(there) > _GUESTS else ""
     listed = f"there is {', '.join(there[:_GUESTS])}{more}" if there else "there is no kind of guest at all"
     label = next((label for label in ("machine", "arch", "virttype", "emulator") if label in chosen.wanted), "machine")
@@ -80,14 +80,10 @@ def _losses(outcomes: Iterable[Outcome], missed: Sequence[Loss]) -> Iterator[str
                 its.setdefault(loss.identity, []).append(loss)
         for guest, losses in its.items():
             reasons = causes(reports.get(guest), outcome.failure)
-            yield from _wrapped(f"{outcome.driver}: ", f"lost, and not back: {_named('', guest)} {guest.emulator}")
+            yield from _wrapped(f"{outcome.driver}: ", f"lost, and not back: {guest.kind} {guest.emulator}")
             for loss in losses:
                 words = ": ".join(filter(None, (" ".join(filter(None, loss.key)), ", ".join(reasons.get(loss.key, ())))))
                 yield from _row(moment(loss.since), [words])
-
-
-def _named(driver: str, guest: Identity) -> str:
-    return " ".join(filter(None, (driver, guest.arch, guest.machine, guest.virttype)))
 
 
 def _plain(outcome: Outcome) -> dict[str, object]:

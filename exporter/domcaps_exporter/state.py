@@ -43,10 +43,9 @@ def chronicle(
     _refuse_replayed(said)
     file = None if said.replay else _file(said, environ)
     try:
-        made = Chronicle(drivers, file, said.state_retention, _there(said), judges=judges() if file is not None else {})
+        return Chronicle(drivers, file, said.state_retention, _there(said), judges=judges() if file is not None else {})
     except OSError as error:
         raise UsageError(f"--state.file: {error.filename}: {error.strerror}") from error
-    return made
 
 
 def tell(said: Flags, environ: Mapping[str, str], made: Chronicle) -> None:

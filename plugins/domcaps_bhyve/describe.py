@@ -13,6 +13,7 @@ from domcaps_bhyve.settings import Wanted
 from domcaps_bhyve.table import AFTER_CPU, BEYOND, CPU_MODES, OS
 from domcaps_bhyve.world import KLDSTAT, KNOBS, PCICONF, World
 from domcaps_exporter import Cpu, CpuMode, Document, Identity, Refusal, Report, Verdict, question
+from domcaps_exporter.patience import unheard
 from domcaps_exporter.rules import Evaluated, Version, element, enum, evaluate, value
 from domcaps_exporter.view import View
 
@@ -102,7 +103,7 @@ def _failures(world: World) -> tuple[str, ...]:
 def _unheard(world: World) -> tuple[str, ...]:
     """Why the programs beside bhyve did not say what they were asked."""
     answers = ((one, world.view.facts.get(one)) for one in (KLDSTAT, PCICONF))
-    return tuple(f"{' '.join(one.args[1:])}: {answer.text or answer.why}" for one, answer in answers if isinstance(answer, Refusal))
+    return tuple(unheard(one, answer) for one, answer in answers if isinstance(answer, Refusal))
 
 
 def sysctl_failure(view: View) -> str | None:

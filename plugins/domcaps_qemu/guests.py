@@ -20,6 +20,7 @@ _UNKNOWN = Machine("", None, 0, deprecated=False, default=False)
 """Stands for the machine while the list has not come."""
 
 _QEMU_CONF = "/etc/libvirt/qemu.conf"
+_CONF = question("read", _QEMU_CONF)
 _USUAL = ("libvirt-qemu", "qemu")
 """Debian's user for guests, and most others'."""
 _ACCOUNT = re.compile(rb"""^\s*(user|group)\s*=\s*(["'])\+?(.*?)\2""", re.MULTILINE)
@@ -58,7 +59,7 @@ def guest_user(view: View, wanted: Wanted) -> Account | None:
     """
     if wanted.guest_user:
         return Account(wanted.guest_user)
-    named = view.form(question("read", _QEMU_CONF), _account)
+    named = view.form(_CONF, _account)
     if isinstance(named, Refusal) and named.why == "absent":
         return OWN
     named = named if isinstance(named, Account) else OWN
@@ -90,8 +91,7 @@ def about_user(view: View, wanted: Wanted) -> tuple[str, ...]:
     account = guest_user(view, wanted)
     answer = view.answer(_access(account or OWN))
     if account is None:
-        lacks = "may not be read" if view.text(question("read", _QEMU_CONF)) is None else "names no user"
-        return () if answer == b"yes" else (f"whether guests may use KVM is unknown: {_QEMU_CONF} {lacks}",)
+        return () if answer == b"yes" else (f"whether guests may use KVM is unknown: {_wanting(view, 'names no user')}",)
     if answer == b"yes" or (isinstance(answer, Refusal) and answer.why == "absent"):
         return ()
     if not isinstance(answer, Refusal):
@@ -109,8 +109,14 @@ def _denied(view: View, wanted: Wanted, account: Account) -> tuple[str, ...]:
     letting = " or ".join(group for group, truth in told.items() if truth)
     if not letting or all(told.values()):
         return ()
-    lacks = "may not be read" if view.text(question("read", _QEMU_CONF)) is None else "names none"
-    return (f"whether guests may use KVM is unknown: {account.user} may in the group {letting}, and {_QEMU_CONF} {lacks}",)
+    return (
+        f"whether guests may use KVM is unknown: {account.user} may in the group {letting}, and {_wanting(view, 'names none')}",
+    )
+
+
+def _wanting(view: View, readable: str) -> str:
+    """What is wrong with qemu.conf; `readable`: if it can be read."""
+    return f"{_QEMU_CONF} {'may not be read' if view.text(_CONF) is None else readable}"
 
 
 def _known_by(view: View, wanted: Wanted, account: Account) -> str:
@@ -118,7 +124,7 @@ def _known_by(view: View, wanted: Wanted, account: Account) -> str:
         return "as guest_user says"
     if not account.user:
         return f"for there is no {_QEMU_CONF}"
-    named = view.form(question("read", _QEMU_CONF), _account)
+    named = view.form(_CONF, _account)
     return f"as {_QEMU_CONF} says" if isinstance(named, Account) and named.user else "as libvirt is built"
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from domcaps_exporter import ABSENT, Refusal, Truth, UnreadableAnswer, question
+from domcaps_exporter.patience import unheard
 from domcaps_exporter.qmp import listing, reply, text
 from domcaps_exporter.rules import Need
 from domcaps_exporter.view import View, all_known, any_known, presence_of
@@ -262,8 +263,7 @@ def unknown_versions(view: View) -> tuple[str, ...]:
     form = _capabilities(view)
     if not isinstance(form, Refusal) or form == ABSENT:
         return ()
-    program = " ".join(SWTPM_FEATURES.args[1:])
-    return (f"which versions of TPM swtpm makes is unknown: {program}: {form.text or form.why}",)
+    return (f"which versions of TPM swtpm makes is unknown: {unheard(SWTPM_FEATURES, form)}",)
 
 
 # ---- firmware ----------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from domcaps_exporter import Cpu, Document, Element, Identity, Refusal, Report, Truth, Unmet, Verdict, question
 from domcaps_exporter.libvirt import NEWEST, installed
+from domcaps_exporter.patience import unheard
 from domcaps_exporter.rules import Version, element, enum, evaluate
 from domcaps_exporter.view import View, all_known
 from domcaps_xen.device_model import KIND, Machine, device_model
@@ -111,5 +112,5 @@ def _notes(world: World) -> tuple[str, ...]:
     unasked = () if world.hypervisor.abilities is not None else ("only `xl info`, as root, tells whether Xen has an IOMMU",)
     refusals = [(one, answer) for one, answer in world.view.facts.items() if isinstance(answer, Refusal)]
     model = (answer.text for one, answer in refusals if one.kind == KIND)
-    programs = (f"{' '.join(one.args[1:])}: {answer.text or answer.why}" for one, answer in refusals if one.kind == "within")
+    programs = (unheard(one, answer) for one, answer in refusals if one.kind == "within")
     return (*unasked, *dict.fromkeys((*model, *programs)))

@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO
 
 GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 0, "major": 9}}, "capabilities": []}}\n'
@@ -71,12 +72,18 @@ def late(argv: Sequence[str]) -> None:
     os.execv(REAL, [REAL, *argv])  # noqa: S606
 
 
-def eventful(argv: Sequence[str]) -> None:
-    """The real one, with an event before everything it says."""
+@contextmanager
+def between(argv: Sequence[str]) -> Iterator[tuple[IO[bytes], socket.socket, socket.socket]]:
+    """What the real one says, the socket on which it is asked, and that of who asks."""
     ours, theirs = socket.socketpair()
-    stream = monitor(argv)
     relayed = [re.sub(r"fd=\d+", f"fd={theirs.fileno()}", word) for word in argv]
     with subprocess.Popen([REAL, *relayed], pass_fds=[theirs.fileno()]), theirs, ours.makefile("rb") as told:
+        yield told, ours, monitor(argv)
+
+
+def eventful(argv: Sequence[str]) -> None:
+    """The real one, with an event before everything it says."""
+    with between(argv) as (told, ours, stream):
         pass_on(told, ours, stream)
 
 
@@ -93,10 +100,7 @@ def answering(wrong: bytes, asked: str) -> Callable[[Sequence[str]], None]:
     """The real one, but for this answer to this question."""
 
     def behave(argv: Sequence[str]) -> None:
-        ours, theirs = socket.socketpair()
-        stream = monitor(argv)
-        relayed = [re.sub(r"fd=\d+", f"fd={theirs.fileno()}", word) for word in argv]
-        with subprocess.Popen([REAL, *relayed], pass_fds=[theirs.fileno()]), theirs, ours.makefile("rb") as told:
+        with between(argv) as (told, ours, stream):
             stream.sendall(told.readline())
             for line in stream.makefile("rb"):
                 ours.sendall(line)
