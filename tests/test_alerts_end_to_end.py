@@ -107,7 +107,7 @@ def hurried() -> Any:
 def told_to(receiver: str) -> Any:
     """The example for Alertmanager, in a hurry."""
     found = yaml.safe_load((ALERTS / "alertmanager.yml").read_text())
-    found["route"] |= {"group_wait": "2s", "group_interval": "1s"}
+    found["route"] |= {"group_wait": "3s", "group_interval": "1s"}
     (webhook,) = found["receivers"][0]["webhook_configs"]
     webhook["url"] = f"http://{receiver}/"
     return found
@@ -155,8 +155,9 @@ def _manager_argv(folder: Path, address: str) -> Sequence[str]:
 
 
 def prometheus_argv(folder: Path, address: str) -> Sequence[str]:
+    """It tells Alertmanager of an alert at each evaluation: the hosts of a wave are scraped, and counted, within two of them."""
     places = (f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}")
-    return "prometheus", *places, f"--web.listen-address={address}"
+    return "prometheus", *places, "--rules.alert.resend-delay=0s", f"--web.listen-address={address}"
 
 
 @contextmanager
