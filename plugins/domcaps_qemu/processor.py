@@ -14,7 +14,7 @@ from domcaps_qemu.cpu import PASSTHROUGH_ONLY, CpuFacts, cpu_section
 from domcaps_qemu.cpu_map import FAMILIES, CpuMap, read_index
 from domcaps_qemu.emulators import Emulator
 from domcaps_qemu.host_model import leaves_wanted, msrs_wanted
-from domcaps_qemu.replies import definitions, expansion
+from domcaps_qemu.replies import definitions, definitions_if_any, expansion
 from domcaps_qemu.world import ACCELERATED, EMULATED, World
 
 MAP_FOLDER = "/usr/share/libvirt/cpu_map"
@@ -24,6 +24,11 @@ SECURITY_AND_MIGRATION = """spec-ctrl ibrs ibpb stibp ssbd amd-ssbd amd-stibp vi
 mds-no taa-no tsx-ctrl flush-l1d fb-clear rfds-no its-no tsa-l1-no invtsc tsc-deadline tsc-scale x2apic pcid invpcid smep smap umip
 pku la57 aes rdrand rdseed sha-ni hle rtm vmx svm npt ept xsaves""".split()
 """The host CPU's features that are reported without being asked for: those that security and migration hang on."""
+
+_DEFINED = frozenset(
+    "x86_64 i686 aarch64 armv7l ppc ppc64 s390x mips mipsel mips64 mips64el loongarch64 riscv32 riscv64".split()
+)
+"""The emulators that define CPU models (QEMU's target/*/; query-cpu-definitions): to them an error is no "none"."""
 
 _ADDRESS_BITS = re.compile(rb"^address sizes\s*:\s*(\d+) bits physical", re.MULTILINE)
 _PVR = re.compile(rb"\(pvr ([0-9a-f]{4}) ([0-9a-f]{4})\)")
@@ -139,7 +144,8 @@ def _facts(world: World, emulator: Emulator, cpu_map: CpuMap | None) -> CpuFacts
 
 
 def _definitions(world: World, scope: str) -> Sequence[Mapping[str, Any]] | None:
-    return world.under(scope, definitions, "query-cpu-definitions")
+    reader = definitions if world.guest.target in _DEFINED else definitions_if_any
+    return world.under(scope, reader, "query-cpu-definitions")
 
 
 def _knows_max(world: World, emulator: Emulator) -> Truth:

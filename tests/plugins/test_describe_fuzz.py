@@ -244,6 +244,13 @@ def test_an_emulator_that_left_a_question_unanswered_has_no_document_but_a_reaso
         assert all(one.document is None and "it hung up" in one.notes for one in told)
 
 
+def test_an_emulator_that_failed_to_list_its_cpu_models_is_not_one_that_has_none() -> None:
+    for recording in recordings():
+        lists = [one for one in recording.facts if one.args[2:] == ("query-cpu-definitions",)]
+        with pytest.raises(UnreadableAnswer, match="query-cpu-definitions"):
+            recording.described(dict.fromkeys(lists, ERROR))
+
+
 # ---- what is kept ------------------------------------------------------------------------------------------------------------
 
 

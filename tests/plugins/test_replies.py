@@ -45,14 +45,18 @@ def test_an_error_is_nothing(read: Callable[[bytes], object]) -> None:
     assert not read(ERROR)
 
 
-@pytest.mark.parametrize("read", [replies.names, replies.strings, replies.options, replies.target, replies.kvm, Schema])
+@pytest.mark.parametrize(
+    "read",
+    [*(replies.names, replies.strings, replies.options, replies.gics, replies.target, replies.kvm, replies.definitions), Schema],
+)
 def test_an_error_that_may_pass_is_no_answer(read: Callable[[bytes], object]) -> None:
     with pytest.raises(ValueError, match="GenericError"):
         read(b'{"error": {"class": "GenericError", "desc": "out of memory"}}')
 
 
-def test_a_refused_expansion_is_nothing_whatever_the_error() -> None:
-    assert not replies.expansion(b'{"error": {"class": "GenericError", "desc": "no such property"}}')
+@pytest.mark.parametrize("read", [replies.expansion, replies.definitions_if_any])
+def test_what_not_every_processor_has_is_nothing_whatever_the_error(read: Callable[[bytes], object]) -> None:
+    assert not read(b'{"error": {"class": "GenericError", "desc": "not supported"}}')
 
 
 @pytest.mark.parametrize("read", [replies.qom_types, replies.options, Schema, machines])
