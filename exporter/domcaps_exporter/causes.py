@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from domcaps_exporter.claims import GUEST, MODEL
-from domcaps_exporter.model import Failure, Report
+from domcaps_exporter.model import Failure, Outcome, Report
 from domcaps_exporter.truths import Key, loaders, models, unmet
+
+
+def silence(outcome: Outcome) -> str:
+    """Why nobody knows a cause: the driver gives no answer; empty where it gives one, or has no hypervisor."""
+    failed = outcome.failure is not None and outcome.failure.reason != "absent"
+    return f"the driver {outcome.driver} gives no answer now" if failed else ""
 
 
 def causes(report: Report | None, failure: Failure | None) -> Mapping[Key, tuple[str, ...]]:

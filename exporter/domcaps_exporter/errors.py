@@ -18,6 +18,7 @@ DomcapsError
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from types import MappingProxyType
 
 _LONGEST = 200
@@ -54,6 +55,8 @@ def _spelt(found: object) -> str:
         return f"[{', '.join(map(_spelt, found))}]"
     if isinstance(found, Mapping):
         return f"{{{', '.join(f'{_spelt(key)}: {_spelt(value)}' for key, value in found.items())}}}"
+    if isinstance(found, date):
+        return found.isoformat()
     return "nothing" if found is None else repr(found)
 
 

@@ -42,6 +42,14 @@ def installed(view: View, arch: str) -> Version | None:
     return None
 
 
+_SECRET = re.compile(r"(://[^/?#]*?):[^/?#]*(?=@)")
+
+
+def without_password(uri: str) -> str:
+    """The URI without what stands in a password's place. libvirt takes none from a URI, so that is a mistake, but none for the log."""
+    return _SECRET.sub(r"\1", uri)
+
+
 def stable(machine: str) -> str:
     """The name that means one version of this machine: `q35` of `pc-q35-7.2`, `virt` of `virt-10.0`."""
     family = _VERSIONED.sub("", machine)

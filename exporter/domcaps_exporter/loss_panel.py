@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import is_
 
-from domcaps_exporter.causes import causes
+from domcaps_exporter.causes import causes, silence
 from domcaps_exporter.claims import GUEST, claims
 from domcaps_exporter.markup import long, moment, name, table, text
 from domcaps_exporter.model import Outcome, Report
@@ -54,13 +54,7 @@ def _rows(outcome: Outcome, past: Past) -> Iterator[tuple[Loss, str]]:
         named = claims(report).truths.keys() if report is not None else frozenset[object]()
         for loss in its:
             known = "; ".join(map(sentence, reasons.get(loss.key, ())))
-            yield loss, _silence(outcome) or known or _otherwise(report, loss, named=loss.key in named)
-
-
-def _silence(outcome: Outcome) -> str:
-    """Nobody knows why it still is one, while nobody answers."""
-    failed = outcome.failure is not None and outcome.failure.reason != "absent"
-    return f"the driver {outcome.driver} gives no answer now" if failed else ""
+            yield loss, silence(outcome) or known or _otherwise(report, loss, named=loss.key in named)
 
 
 def _otherwise(report: Report | None, loss: Loss, *, named: bool) -> str:

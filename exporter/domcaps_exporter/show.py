@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from textwrap import wrap
 
-from domcaps_exporter.causes import causes
+from domcaps_exporter.causes import causes, silence
 from domcaps_exporter.durations import moment
 from domcaps_exporter.model import Identity, Outcome, Report, Truth, Unmet
 from domcaps_exporter.past import Loss, labels
@@ -82,7 +82,8 @@ def _losses(outcomes: Iterable[Outcome], missed: Sequence[Loss]) -> Iterator[str
             reasons = causes(reports.get(guest), outcome.failure)
             yield from _wrapped(f"{outcome.driver}: ", f"lost, and not back: {guest.kind} {guest.emulator}")
             for loss in losses:
-                words = ": ".join(filter(None, (" ".join(filter(None, loss.key)), ", ".join(reasons.get(loss.key, ())))))
+                why = silence(outcome) or ", ".join(reasons.get(loss.key, ()))
+                words = ": ".join(filter(None, (" ".join(filter(None, loss.key)), why)))
                 yield from _row(moment(loss.since), [words])
 
 

@@ -15,6 +15,7 @@ from domcaps_exporter import document, virsh
 from domcaps_exporter.capabilities import Capabilities, exposed_by, truth_of, words_of
 from domcaps_exporter.diff import Guest, Side
 from domcaps_exporter.errors import DocumentError, DomcapsError
+from domcaps_exporter.libvirt import without_password
 from domcaps_exporter.model import Document, Identity, Outcome
 
 LOCAL = "local"
@@ -55,6 +56,8 @@ def side(name: str, answered: Answered, seconds: float, others: Sequence[Guest] 
     if _EXPORTER.match(name):
         return _exporter(name, seconds)
     if _is_libvirt(name):
+        if without_password(name) != name:
+            raise SideError(f"{without_password(name)}: a password stands in the URI; expected none: libvirt takes it from its auth.conf")
         return Side(name, tuple(_asked(name, others, seconds)), whole=False, asked=True)
     path = Path(name)
     if path.is_dir():

@@ -31,6 +31,10 @@ class _Refused(VirshError):
     """It would not say this, and may say something else."""
 
 
+class _Late(VirshError):
+    """It did not answer in time."""
+
+
 def domcapabilities(uri: str, guests: Iterable[Identity], seconds: float) -> dict[Identity, tuple[Identity, bytes]]:
     """What libvirt says of each of these guests, in so many seconds for all: what it was asked at last, and the XML.
 
@@ -41,13 +45,17 @@ def domcapabilities(uri: str, guests: Iterable[Identity], seconds: float) -> dic
         VirshError: it is not reached, does not answer in time, or refuses every guest.
     """
     until, told, refusal = time.monotonic() + seconds, {}, None
-    for guest in dict.fromkeys(guests):
+    wanted = dict.fromkeys(guests)
+    for number, guest in enumerate(wanted):
         for way in _ways(guest):
             try:
-                told[guest] = way, _asked(uri, way, until, seconds)
+                told[guest] = way, _asked(uri, way, until)
                 break
             except _Refused as error:
                 refusal = error
+            except _Late as error:
+                about = f" about {len(wanted) - number} of {len(wanted)} guests" if number else ""
+                raise VirshError(f"{uri}: no answer{about} within {seconds:g} s") from error
     if refusal is not None and not told:
         raise refusal
     return told
@@ -59,7 +67,7 @@ def _ways(guest: Identity) -> Iterator[Identity]:
     return (replace(guest, machine=machine, emulator=emulator) for machine in machines for emulator in emulators)
 
 
-def _asked(uri: str, guest: Identity, until: float, seconds: float) -> bytes:
+def _asked(uri: str, guest: Identity, until: float) -> bytes:
     words = {"emulatorbin": guest.emulator, "arch": guest.arch, "machine": guest.machine, "virttype": guest.virttype}
     options = [f"--{option}={word}" for option, word in words.items() if word]  # bound to it: a lone word could be an option itself
     try:
@@ -74,7 +82,7 @@ def _asked(uri: str, guest: Identity, until: float, seconds: float) -> bytes:
     except FileNotFoundError as error:
         raise VirshError(f"{uri}: a libvirt is asked through virsh, which is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise VirshError(f"{uri}: no answer within {seconds:g} s") from error
+        raise _Late(f"{uri}: no answer in time") from error
     except (OSError, ValueError) as error:
         raise VirshError(f"{uri}: virsh cannot be asked: {error}") from error
     if done.returncode:

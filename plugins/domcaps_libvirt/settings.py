@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from domcaps_exporter import SettingError
+from domcaps_exporter.libvirt import without_password
 
 ALL = "all"
 KEYS = ("uris", "archs", "machines", "virttypes")
@@ -43,6 +44,7 @@ def wanted(section: Mapping[str, object]) -> Wanted:
     for key in section:
         if key not in KEYS:
             raise SettingError(str(key), f"no such key; allowed: {', '.join(KEYS)}")
+    _insist_on_no_password(section.get("uris"))
     uris = _list("uris", section, _URI, "a libvirt URI such as qemu:///system")
     _insist_on_one_each(uris)
     archs, machines, virttypes = (_list(key, section, _WORD, "a name") for key in KEYS[1:])
@@ -62,6 +64,12 @@ def _list(key: str, section: Mapping[str, object], form: re.Pattern[str], expect
         if not isinstance(word, str) or not form.fullmatch(word):
             raise SettingError.of(key, word, f"expected {expected}")
     return tuple(dict.fromkeys(found))
+
+
+def _insist_on_no_password(uris: object) -> None:
+    for uri in uris if isinstance(uris, list) else [uris]:
+        if isinstance(uri, str) and without_password(uri) != uri:
+            raise SettingError("uris", f"found a password in {without_password(uri)}, expected none: libvirt takes it from its auth.conf")
 
 
 def _insist_on_one_each(uris: tuple[str, ...]) -> None:

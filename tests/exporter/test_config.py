@@ -103,6 +103,7 @@ def test_a_file_that_says_nothing_sets_nothing(file: Path, text: str) -> None:
         pytest.param("drivers: !!python/object/apply:os.getcwd []\n", "could not determine a constructor", id="python object"),
         pytest.param("? [1, 2]\n: x\n", "a key must be a word", id="list for a key"),
         pytest.param("drivers: {}\n---\ndrivers: {}\n", "line 2: but found another document", id="two documents"),
+        pytest.param("drivers: {qemu: 2026-01-02}\n", "found 2026-01-02, expected", id="a date"),
         pytest.param("drivers: 2026-99-99\n", "not YAML: month must be in 1..12", id="impossible date"),
         pytest.param("drivers: \0\n", "not YAML: unacceptable character #x0000", id="NUL"),
         pytest.param("[" * 5000, "nested too deeply", id="depth bomb"),

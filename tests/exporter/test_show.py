@@ -206,6 +206,14 @@ def test_what_is_lost_and_not_back_stands_at_the_end_with_its_time_and_reasons()
     assert "lost, and not back" not in shown(REPORT)
 
 
+def test_of_a_driver_that_gives_no_answer_nobody_knows_why_its_losses_are_not_back() -> None:
+    hanging = Outcome("qemu", failure=Failure("timeout", "no answer within 5 s"))
+    assert table([hanging], LOSSES[:1]).splitlines()[-2:] == [
+        "  2026-02-02T02:40:00Z hostdev pciBackend vfio: the driver qemu gives no answer",
+        "                      now",
+    ]
+
+
 def test_json_has_the_losses_where_somebody_looked_for_them() -> None:
     outcomes = [Outcome("qemu", (REPORT,)), Outcome("bhyve")]
     qemu, bhyve = json.loads(as_json(outcomes, LOSSES))

@@ -257,6 +257,20 @@ def test_a_libvirt_that_hangs_is_given_up(virsh: Callable[[str], None]) -> None:
         side("qemu:///system", nothing, 0.3)
 
 
+def test_a_libvirt_that_comes_to_hang_is_said_to_have_answered_some(virsh: Callable[[str], None], tmp_path: Path) -> None:
+    (tmp_path / "answer").write_bytes(write(DOCUMENT))
+    virsh(f"""case "$*" in *virttype=qemu*) exec sleep 60;; esac; cat {tmp_path}/answer""")
+    with pytest.raises(SideError, match=r"^qemu:///system: no answer about 1 of 2 guests within 2 s$"):
+        sides("local", "qemu:///system", hosting(REPORT, EMULATED), 2)
+
+
+def test_a_password_in_a_libvirts_uri_is_refused_and_not_repeated(virsh: Callable[[str], None], tmp_path: Path) -> None:
+    virsh(ASKED.format(tmp_path) + "exit 1")
+    with pytest.raises(SideError, match=r"^qemu\+ssh://me@host/system: a password stands in the URI; expected none"):
+        side("qemu+ssh://me:s@cr:t@host/system", nothing, 5)
+    assert not (tmp_path / "asked").exists()
+
+
 # ---- another exporter --------------------------------------------------------------------------------------------------------
 
 

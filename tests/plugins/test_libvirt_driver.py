@@ -277,6 +277,10 @@ def test_a_uri_says_whose_it_is(uri: str, name: str) -> None:
             {"uris": ["qemu:///system", "qemu+tls://there/system"]},
             "uris: found qemu:///system and qemu+tls://there/system, expected one",
         ),
+        (
+            {"uris": ["qemu:///system", "xen+ssh://me:secret@host:22/"]},
+            "uris: found a password in xen+ssh://me@host:22/, expected none: libvirt takes it from its auth.conf",
+        ),
         ({"machines": ["-x"]}, "machines: found '-x', expected a name"),
         ({"archs": [1]}, "archs: found 1, expected a name"),
         ({"virttypes": "kvm"}, "virttypes: found 'kvm', expected a list"),
