@@ -46,7 +46,7 @@ _SECRET = re.compile(r"(://[^/?#]*?):[^/?#]*(?=@)")
 
 
 def without_password(uri: str) -> str:
-    """The URI without what stands in a password's place. libvirt takes none from a URI, so that is a mistake, but none for the log."""
+    """The URI without what stands in a password's place. libvirt takes none from a URI: it is a mistake, but none for a log."""
     return _SECRET.sub(r"\1", uri)
 
 

@@ -56,8 +56,8 @@ def side(name: str, answered: Answered, seconds: float, others: Sequence[Guest] 
     if _EXPORTER.match(name):
         return _exporter(name, seconds)
     if _is_libvirt(name):
-        if without_password(name) != name:
-            raise SideError(f"{without_password(name)}: a password stands in the URI; expected none: libvirt takes it from its auth.conf")
+        if (shown := without_password(name)) != name:
+            raise SideError(f"{shown}: a password stands in the URI; expected none: libvirt takes it from its auth.conf")
         return Side(name, tuple(_asked(name, others, seconds)), whole=False, asked=True)
     path = Path(name)
     if path.is_dir():

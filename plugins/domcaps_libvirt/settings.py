@@ -68,8 +68,8 @@ def _list(key: str, section: Mapping[str, object], form: re.Pattern[str], expect
 
 def _insist_on_no_password(uris: object) -> None:
     for uri in uris if isinstance(uris, list) else [uris]:
-        if isinstance(uri, str) and without_password(uri) != uri:
-            raise SettingError("uris", f"found a password in {without_password(uri)}, expected none: libvirt takes it from its auth.conf")
+        if isinstance(uri, str) and (shown := without_password(uri)) != uri:
+            raise SettingError("uris", f"found a password in {shown}, expected none: libvirt takes it from its auth.conf")
 
 
 def _insist_on_one_each(uris: tuple[str, ...]) -> None:

@@ -25,9 +25,7 @@ mds-no taa-no tsx-ctrl flush-l1d fb-clear rfds-no its-no tsa-l1-no invtsc tsc-de
 pku la57 aes rdrand rdseed sha-ni hle rtm vmx svm npt ept xsaves""".split()
 """The host CPU's features that are reported without being asked for: those that security and migration hang on."""
 
-_DEFINED = frozenset(
-    "x86_64 i686 aarch64 armv7l ppc ppc64 s390x mips mipsel mips64 mips64el loongarch64 riscv32 riscv64".split()
-)
+_DEFINED = frozenset("x86_64 i686 aarch64 armv7l ppc ppc64 s390x mips mipsel mips64 mips64el loongarch64 riscv32 riscv64".split())
 """The emulators that define CPU models (QEMU's target/*/; query-cpu-definitions): to them an error is no "none"."""
 
 _ADDRESS_BITS = re.compile(rb"^address sizes\s*:\s*(\d+) bits physical", re.MULTILINE)
