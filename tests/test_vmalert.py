@@ -79,7 +79,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
             "-remoteWrite.flushInterval=1s",
             *(f"-rule={file}" for file in files),
         ]
-        stack.enter_context(running(folder, "vmalert", argv, listening))
+        stack.enter_context(running(folder, "vmalert", argv, listening, "health"))
         yield Both(server, store)
 
 

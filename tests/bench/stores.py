@@ -104,13 +104,13 @@ def size(folder: Path) -> int:
 
 
 @contextmanager
-def running(folder: Path, name: str, argv: Sequence[str], address: str) -> Iterator[Store]:
-    """One that is ready, on its address."""
+def running(folder: Path, name: str, argv: Sequence[str], address: str, ready: str) -> Iterator[Store]:
+    """One that is ready, on its address; `ready` is where it says so."""
     with (folder / f"{name}.log").open("w") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
     store = Store(name, f"http://{address}", process, folder / name)
     try:
-        if not eventually(lambda: process.poll() is not None or _ready(store), 60) or process.poll() is not None:
+        if not eventually(lambda: process.poll() is not None or _says(f"{store.url}/{ready}"), 120) or process.poll() is not None:
             raise RuntimeError((folder / f"{name}.log").read_text()[-2000:])
         yield store
     finally:
@@ -118,10 +118,10 @@ def running(folder: Path, name: str, argv: Sequence[str], address: str) -> Itera
         process.wait()
 
 
-def _ready(store: Store) -> bool:
+def _says(url: str) -> bool:
     time.sleep(0.1)
     try:
-        with urllib.request.urlopen(f"{store.url}/metrics", timeout=5):  # noqa: S310
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310
             return True
     except OSError:
         return False
@@ -137,7 +137,7 @@ def prometheus(folder: Path, configured: object, *flags: str, agent: bool = Fals
     )
     lasting = () if agent else ("--storage.tsdb.retention.time=30d", f"--query.timeout={LONGEST:.0f}s")
     argv = ("prometheus", f"--config.file={folder / name}.yml", f"--web.listen-address={address}", "--web.enable-lifecycle")
-    with running(folder, name, (*argv, *places, *lasting, *flags), address) as store:
+    with running(folder, name, (*argv, *places, *lasting, *flags), address, "-/ready") as store:
         yield store
 
 
@@ -155,7 +155,7 @@ def victoria(folder: Path, name: str = "victoria") -> Iterator[Store]:
     """A single-node VictoriaMetrics, which answers for the last second too, not only for what is thirty seconds old."""
     address = f"127.0.0.1:{free_port()}"
     argv = ("victoria-metrics", f"-storageDataPath={folder / name}", f"-httpListenAddr={address}", "-retentionPeriod=30d")
-    with running(folder, name, (*argv, "-search.latencyOffset=1s", "-search.maxQueryDuration=60s"), address) as store:
+    with running(folder, name, (*argv, "-search.latencyOffset=1s", "-search.maxQueryDuration=60s"), address, "health") as store:
         yield store
 
 
