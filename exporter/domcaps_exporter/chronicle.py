@@ -126,9 +126,13 @@ class Chronicle:
         if file is not None and (self._unsaved or file.vanished()) and now >= self._retry:
             self._save(file)
 
+    def late(self, outcome: Outcome) -> bool:
+        """Is one of a later probe known already? A slow scrape may bring an outcome late."""
+        return outcome.started < self._latest.get(outcome.driver, -math.inf)
+
     def learn(self, outcome: Outcome) -> None:
-        """Enter an outcome, unless one of a later probe is known already (a slow scrape may bring it late)."""
-        if outcome.started < self._latest.get(outcome.driver, -math.inf):
+        """Enter an outcome, unless it is late. Of a driver without an answer there is nothing to learn."""
+        if self.late(outcome) or (outcome.failure is not None and outcome.failure.reason != "absent"):
             return
         self._latest[outcome.driver] = outcome.started
         before = self.past(outcome.driver)

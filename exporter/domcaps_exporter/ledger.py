@@ -1,12 +1,15 @@
 """What the exporter says about itself: how each driver's probes went, and which plugins there are. It only remembers.
 
-A driver is *seen* once its hypervisor was there, also before a restart where there is a state file. Until then its absence is the
-expected thing: no `domcaps_probe_success`, no failure counted, so that a host without Xen does not raise Xen's alarm.
+A driver is *seen* once it gave an answer, also before a restart where there is a state file, and while it fails otherwise. Until it
+gave one, its absence is the expected thing: no `domcaps_probe_success`, no failure counted, so that a host without Xen does not
+raise Xen's alarm, whatever came between.
 """
 
 from __future__ import annotations
 
+import math
 import platform
+from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,12 +18,20 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from domcaps_exporter.drivers import Plugin
 from domcaps_exporter.model import REASONS, Outcome
 
+_NOTED = 8
+"""Outcomes of a driver that may still be on their way to several scrapes at once."""
+
 
 @dataclass(slots=True)
 class _Record:
-    """One driver's: the last outcome (None: never seen), when it last succeeded, its series, and its failures by reason."""
+    """One driver's: the last outcome (None: not seen), when its last good probe began and ended, its series, failures by reason.
+
+    `noted`: when those began and ended that were entered last. A slow scrape may bring an outcome when later ones are known.
+    """
 
     last: Outcome | None = None
+    noted: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_NOTED))
+    good: float = -math.inf
     success: float | None = None
     series: int = 0
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
@@ -41,21 +52,23 @@ class Ledger:
     def note(self, outcome: Outcome, series: int) -> None:
         """Enter what became of a driver and how many series it makes. An outcome that several scrapes share is entered once."""
         record = self._records[outcome.driver]
-        if (
-            outcome.failure is not None
-            and outcome.failure.reason == "absent"
-            and record.last is None
-            and outcome.driver not in self._seen
-        ):
+        if outcome.failure is not None and outcome.failure.reason == "absent" and not self._was_there(outcome.driver):
+            self.revision += record.last is not None
+            record.last = None
             return
         if record.last is None or not _alike(record.last, outcome) or record.series != series:
             self.revision += 1
-        if not _same(record.last, outcome):
-            if outcome.failure is None:
-                record.success = outcome.finished
-            else:
+        when = outcome.started, outcome.finished
+        if when not in record.noted:
+            record.noted.append(when)
+            if outcome.failure is not None:
                 record.failures[outcome.failure.reason] += 1
+            elif outcome.started >= record.good:
+                record.good, record.success = outcome.started, outcome.finished
         record.last, record.series = outcome, series
+
+    def _was_there(self, driver: str) -> bool:
+        return self._records[driver].success is not None or driver in self._seen
 
     def families(self, drivers: Container[str]) -> Iterator[Metric]:
         """The exporter's own families; of the drivers those in `drivers`."""
@@ -74,10 +87,6 @@ class Ledger:
 
     def _seen_of(self, drivers: Container[str]) -> dict[str, _Record]:
         return {driver: record for driver, record in self._records.items() if driver in drivers and record.last is not None}
-
-
-def _same(one: Outcome | None, other: Outcome) -> bool:
-    return one is not None and (one.started, one.finished, one.failure) == (other.started, other.finished, other.failure)
 
 
 def _alike(one: Outcome, other: Outcome) -> bool:

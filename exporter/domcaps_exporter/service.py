@@ -30,6 +30,7 @@ from domcaps_exporter.process import Process
 from domcaps_exporter.recall import lost, recalled
 
 _Reports: TypeAlias = tuple[Report, ...]
+_Ground: TypeAlias = tuple[_Reports | Past | bool, ...]
 
 _COMBINATIONS = 8
 """How many choices of drivers (`collect[]`) keep their written bytes."""
@@ -102,7 +103,7 @@ class Service:
         self._ledger = Ledger(self._watches, self.plugins, self.version, self.chronicle.seen)
         self._judged: dict[str, _Judged] = {}
         self._said: dict[frozenset[str], tuple[tuple[int, int, bool], Part]] = {}
-        self._written: dict[tuple[str, ...], tuple[tuple[_Reports | Past, ...], Part]] = {}
+        self._written: dict[tuple[str, ...], tuple[_Ground, Part]] = {}
 
     @property
     def drivers(self) -> tuple[str, ...]:
@@ -134,11 +135,14 @@ class Service:
         return b"".join(whole((self.body(outcomes), own), b"", TEXT_0))
 
     def body(self, outcomes: Sequence[Outcome]) -> Part:
-        """What the documents say and what is missed, the same object as long as every driver's reports and past are."""
+        """What the documents say and what is missed, the same object as long as every driver's reports and past are.
+
+        A driver without an answer has no reports, and so has one that answers that there are no guests.
+        """
         said = [self._judge(outcome).lines for outcome in outcomes]
         asked = tuple(outcome.driver for outcome in outcomes)
         pasts = [self.chronicle.past(driver) for driver in asked]
-        ground: tuple[_Reports | Past, ...] = (*(outcome.reports for outcome in outcomes), *pasts)
+        ground: _Ground = (*(outcome.reports for outcome in outcomes), *(outcome.failure is None for outcome in outcomes), *pasts)
         kept = self._written.pop(asked, None)
         if kept is None or any(old is not new for old, new in zip(kept[0], ground, strict=True)):
             missed = (lines(lost(driver, past)) for driver, past in zip(asked, pasts, strict=True))
@@ -168,10 +172,15 @@ class Service:
         return shown
 
     def _judge(self, outcome: Outcome) -> _Judged:
-        """What an outcome comes to. It is entered into the chronicle on the way, unless it may not be shown."""
+        """What an outcome comes to. It is entered into the chronicle on the way, unless it may not be shown.
+
+        What is kept was entered: it stands for later outcomes with the same reports.
+        """
         if outcome.failure is not None:
             self.chronicle.learn(outcome)
             return _Judged(failure=outcome.failure)
+        if self.chronicle.late(outcome):
+            return self._judged_anew(outcome)
         judged = self._judged.get(outcome.driver)
         if judged is None or judged.reports is not outcome.reports or judged.past is not self.chronicle.past(outcome.driver):
             judged = self._judged_anew(outcome)

@@ -35,8 +35,8 @@ _LOG = logging.getLogger(__name__)
 _TIMEOUT = 10.0
 """Seconds that an asker is taken to wait who does not say: Prometheus' own default."""
 
-_LONGEST = 300.0
-"""Seconds that nobody is taken to wait longer than."""
+_SHORTEST, _LONGEST = 0.1, 300.0
+"""Seconds that everybody waits for probes at least, and that nobody is taken to wait longer than."""
 
 _LARGE = 1 << 17
 """Bytes of an answer that is not copied for each of its askers."""
@@ -149,13 +149,16 @@ def _header(request: web.Request, name: str) -> str:
 
 
 def _patience(request: web.Request) -> float:
-    """How long to wait for probes: half a second less than the scraper waits for us, or half of that, whichever is longer."""
+    """How long to wait for probes: half a second less than the scraper waits for us, or half of that, whichever is longer.
+
+    Who would not wait at all makes no probe a failed one.
+    """
     try:
         timeout = float(request.headers.get("X-Prometheus-Scrape-Timeout-Seconds", ""))
     except ValueError:
         timeout = _TIMEOUT
     timeout = min(timeout, _LONGEST) if math.isfinite(timeout) and timeout > 0 else _TIMEOUT
-    return max(timeout - 0.5, timeout / 2)
+    return max(timeout - 0.5, timeout / 2, _SHORTEST)
 
 
 def _described(entry: Entry) -> Mapping[str, str | Mapping[str, str] | Sequence[str]]:

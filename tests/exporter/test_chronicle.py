@@ -170,6 +170,20 @@ def test_losses_are_told_while_probes_fail_also_after_a_restart(world: World) ->
         world.start()
 
 
+def test_a_guest_that_is_gone_is_no_zero_while_probes_fail(world: World) -> None:
+    world.says(report(identity=ARM))
+    for _ in range(2):
+        assert about(world.says(), "domcaps_guest_supported")
+        assert not about(world.fails("timeout"), "domcaps_guest_supported")
+
+
+def test_what_an_early_answer_says_when_it_comes_late_is_not_taken_for_what_is_known(world: World) -> None:
+    world.service.chronicle.learn(Outcome("qemu", (report(vfio(False)),), started=2000.0, finished=2000.0))
+    assert lost(world.scrape())  # of a probe that began before that
+    world.clock.now = 3000.0
+    assert not lost(world.scrape())
+
+
 def test_a_hypervisor_that_left_before_a_restart_was_seen_all_the_same(world: World) -> None:
     world.start()
     lines = world.fails("absent")

@@ -8,6 +8,7 @@ import platform
 import time
 from concurrent.futures import Future
 from dataclasses import replace
+from threading import Event
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
@@ -133,6 +134,37 @@ def test_what_one_scrape_gives_up_another_still_gets() -> None:
     assert patient == (GOOD,)
 
 
+def test_a_loss_is_told_though_another_scrape_gave_up_on_the_probe_that_found_it() -> None:
+    """Who gives up asked after the probe began, and knows nothing of what it will find."""
+    told, free = b"yes", Event()
+
+    def probe(_: Host) -> Facts:
+        free.wait(60)
+        return {question("exists", "/dev/vfio"): told}
+
+    def describe(facts: Facts) -> tuple[Report, ...]:
+        return (replace(REPORT, verdicts=(Verdict("hostdev", "pciBackend", "vfio", b"yes" in facts.values()),)),)
+
+    watch = Watch(Driver("qemu", probe, describe), lambda deadline: RealHost(deadline, Paths(), Store()), 60)
+    service = Service([watch], [])
+
+    async def given_up() -> None:
+        free.clear()
+        patient = asyncio.create_task(service.scrape(60))
+        await asyncio.sleep(0.05)
+        (hasty,) = await service.scrape(0.01)
+        assert hasty.failure is not None
+        free.set()
+        (found,) = await patient
+        assert found.failure is None
+
+    asyncio.run(given_up())
+    told = b"no"
+    asyncio.run(given_up())
+    asyncio.run(service.scrape(60))
+    assert [loss.key for loss in service.chronicle.losses] == [("hostdev", "pciBackend", "vfio")]
+
+
 def test_an_overdue_probe_is_not_waited_for() -> None:
     slow = Answering("slow", None)
     slow.late = True
@@ -209,6 +241,19 @@ def test_one_failure_that_several_scrapes_share_counts_once_and_the_next_counts_
     assert own(service)["domcaps_probe_failures_total", "qemu", "refused"] == 2
 
 
+def test_a_failure_that_a_slow_scrape_brings_late_was_counted_and_ends_no_later_success() -> None:
+    qemu = Answering("qemu", BAD)
+    service = Service([qemu], [])
+    own(service)
+    qemu.outcome = replace(GOOD, started=9.0, finished=1009.0)
+    own(service)
+    for late in (BAD, replace(GOOD, started=1.5, finished=1001.5)):
+        qemu.outcome = late
+        said = own(service)
+        assert said["domcaps_probe_failures_total", "qemu", "refused"] == 1
+        assert said["domcaps_probe_last_success_timestamp_seconds", "qemu"] == 1009
+
+
 def test_every_reason_starts_at_zero() -> None:
     said = own(Service([Answering("qemu", GOOD)], []))
     assert {said["domcaps_probe_failures_total", "qemu", reason] for reason in REASONS} == {0}
@@ -226,6 +271,17 @@ def test_a_hypervisor_that_never_was_here_raises_no_alarm_and_one_that_left_does
     said = own(service)
     assert said["domcaps_probe_success", "xen"] == 0
     assert said["domcaps_probe_failures_total", "xen", "absent"] == 1
+
+
+def test_who_gives_up_on_a_driver_does_not_make_its_hypervisor_one_that_was_here() -> None:
+    xen = Answering("xen", None)
+    service = Service([xen], [])
+    assert own(service)["domcaps_probe_success", "xen"] == 0
+    xen.outcome = ABSENT
+    said = own(service)
+    assert ("domcaps_probe_success", "xen") not in said
+    assert said["domcaps_probe_failures_total", "xen", "timeout"] == 1
+    assert said["domcaps_probe_failures_total", "xen", "absent"] == 0
 
 
 def test_plugins_are_told_whether_they_loaded_or_not() -> None:
