@@ -101,7 +101,9 @@ def _of_answers(seen: dict[str, _Record]) -> Iterator[Metric]:
         labels=["driver"],
     )
     series = GaugeMetricFamily(
-        "domcaps_series", "How many series the driver's documents make; bounded by --series.limit.", labels=["driver"]
+        "domcaps_series",
+        "How many series of the driver's documents are served; none where there are more than --series.limit.",
+        labels=["driver"],
     )
     for driver, record in seen.items():
         success.add_metric([driver], record.last is not None and record.last.failure is None)

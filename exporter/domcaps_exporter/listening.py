@@ -36,12 +36,11 @@ def listening(address: str) -> Iterator[socket.socket]:
 
 
 def url(listener: socket.socket, secure: bool = False) -> str:
-    """An address that can be opened: one that means every interface is shown as this machine's own."""
+    """An address that can be opened here. What means every interface is shown as that: who can reach it is told by it."""
     if listener.family == socket.AF_UNIX:
         return f"{_UNIX}{os.fsdecode(listener.getsockname())}"
     host, port = listener.getsockname()[:2]
-    shown = "127.0.0.1" if host in ("::", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared, not bound
-    return f"http{'s' if secure else ''}://{shown}:{port}/"
+    return f"http{'s' if secure else ''}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def _reason(error: Exception) -> str:

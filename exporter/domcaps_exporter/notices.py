@@ -1,4 +1,4 @@
-"""What drivers could not find out, or were asked for and the host has not, as lines of the log: each note once in a process."""
+"""What drivers could not find out, or were asked for and the host has not, and what of theirs is withheld, as lines of the log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import re
 from collections import defaultdict
 
-from domcaps_exporter.model import Outcome
+from domcaps_exporter.model import Failure, Outcome
 
 _LOG = logging.getLogger(__name__)
 
@@ -17,10 +17,11 @@ _NUMBER = re.compile("[0-9]+")
 
 
 class Notices:
-    """Who has been told what. Notes that differ in numbers only (a process, a time) are one."""
+    """What has been told, each note once in a process. Notes that differ in numbers only (a process, a time) are one."""
 
     def __init__(self) -> None:
         self._told: defaultdict[str, set[str]] = defaultdict(set)
+        self._refused: dict[str, str] = {}
 
     def tell(self, outcome: Outcome) -> None:
         """Warn of each note that is new."""
@@ -33,6 +34,16 @@ class Notices:
             _LOG.warning("%s", note[:_LONGEST], extra=fields)
             if len(told) == _MOST:
                 _LOG.warning("further notes are left out: see the page", extra=fields)
+
+    def refuse(self, driver: str, failure: Failure | None) -> None:
+        """Tell, once until that ends, that what a driver found is withheld: of a probe that failed itself its watch tells."""
+        before, now = self._refused.get(driver, ""), "" if failure is None else failure.reason
+        self._refused[driver] = now
+        fields = {"driver": driver}
+        if failure is not None and now != before:
+            _LOG.warning("probe failed", extra={"fields": fields | {"reason": now, "error": failure.text}})
+        elif failure is None and before:
+            _LOG.info("probe answers again", extra={"fields": fields})
 
 
 def notes(outcome: Outcome) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def _alarm(outcomes: Iterable[Outcome]) -> str:
 
 def _overview(panels: Sequence[Panel]) -> str:
     if not panels:
-        return '<p class="alarm">No driver has found a kind of guest here. What each says stands below.</p>'
+        return '<p class="alarm">There is no kind of guest to show. What each driver says stands below.</p>'
     rows = (
         (
             f'<a href="#{panel.anchor}">{text(panel.title)}</a> <small>{name(panel.report.identity.emulator)}</small>',

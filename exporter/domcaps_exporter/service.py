@@ -181,10 +181,12 @@ class Service:
             return _Judged(failure=outcome.failure)
         if self.chronicle.late(outcome):
             return self._judged_anew(outcome)
-        judged = self._judged.get(outcome.driver)
-        if judged is None or judged.reports is not outcome.reports or judged.past is not self.chronicle.past(outcome.driver):
-            judged = self._judged_anew(outcome)
-            self._judged[outcome.driver] = judged
+        known = self._judged.get(outcome.driver)
+        if known is not None and known.reports is outcome.reports and known.past is self.chronicle.past(outcome.driver):
+            return known
+        judged = self._judged[outcome.driver] = self._judged_anew(outcome)
+        if self._notices is not None:
+            self._notices.refuse(outcome.driver, judged.failure)
         return judged
 
     def _judged_anew(self, outcome: Outcome) -> _Judged:

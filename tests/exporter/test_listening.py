@@ -23,9 +23,11 @@ QUIET = ("--no-driver.qemu", "--no-driver.xen", "--no-driver.bhyve")
 UNIT = Path(__file__).parent.parent.parent / "docs" / "systemd" / "domcaps-exporter.service"
 
 
-@pytest.mark.parametrize(("address", "shown"), [("127.0.0.1:0", "http://127.0.0.1:"), ("[::1]:0", "http://[::1]:")])
-def test_an_address_is_shown_as_one_to_open(address: str, shown: str) -> None:
-    if "::1" in address and not socket.has_ipv6:
+@pytest.mark.parametrize(
+    ("address", "shown"), [("127.0.0.1:0", "http://127.0.0.1:"), ("[::1]:0", "http://[::1]:"), ("[::]:0", "http://[::]:")]
+)
+def test_an_address_is_shown_as_one_to_open_and_every_interface_as_that(address: str, shown: str) -> None:
+    if "[" in address and not socket.has_ipv6:
         pytest.skip("needs IPv6: the address is one")
     with listening(address) as listener:
         assert url(listener).startswith(shown)

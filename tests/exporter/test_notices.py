@@ -44,5 +44,20 @@ def test_notes_that_differ_in_numbers_only_are_told_once_and_long_ones_in_part(c
     assert [len(one.getMessage()) for one in caplog.records] == [35, 500]
 
 
+def test_what_is_withheld_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    notices = Notices()
+    for number in (101, 102):
+        notices.refuse("qemu", Failure("limit", f"{number} series are more than the 100 allowed"))
+    for _ in range(2):
+        notices.refuse("qemu", None)
+        notices.refuse("xen", None)
+    told = [(one.levelname, one.getMessage(), getattr(one, "fields", None)) for one in caplog.records]
+    assert told == [
+        ("WARNING", "probe failed", {"driver": "qemu", "reason": "limit", "error": "101 series are more than the 100 allowed"}),
+        ("INFO", "probe answers again", {"driver": "qemu"}),
+    ]
+
+
 def test_who_gave_no_answer_has_no_notes() -> None:
     assert notes(Outcome("xen", failure=Failure("absent", "no Xen"))) == ()

@@ -145,7 +145,7 @@ def test_the_host_is_named_where_its_name_is_known() -> None:
 
 
 def test_a_host_without_any_guest_is_no_empty_page() -> None:
-    assert "No driver has found a kind of guest here." in told(page(Outcome("xen", failure=Failure("absent", "no /dev/xen"))))
+    assert "There is no kind of guest to show." in told(page(Outcome("xen", failure=Failure("absent", "no /dev/xen"))))
 
 
 def test_what_is_said_of_the_same_reports_is_written_once() -> None:

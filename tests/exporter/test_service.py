@@ -19,6 +19,7 @@ from domcaps_exporter.exposition import OPENMETRICS, TEXT_0
 from domcaps_exporter.host import Paths, RealHost, Store
 from domcaps_exporter.metrics import Options, exposed
 from domcaps_exporter.model import REASONS, Document, Driver, Facts, Failure, Host, Identity, Outcome, Report, Verdict
+from domcaps_exporter.notices import Notices
 from domcaps_exporter.probing import Watch
 from domcaps_exporter.service import Service, catalogue
 
@@ -209,6 +210,13 @@ def test_a_driver_beyond_the_series_limit_fails_and_comes_back_when_it_is_smalle
         assert failure.reason == "limit"
     qemu.outcome = replace(GOOD, reports=(replace(REPORT, verdicts=()),))
     assert scraped(service)["qemu"].failure is None
+
+
+def test_a_driver_beyond_the_series_limit_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    service = Service([Answering("qemu", GOOD)], [], series_limit=10, notices=Notices())
+    for _ in range(3):
+        own(service)
+    assert [one.getMessage() for one in caplog.records] == ["probe failed"]
 
 
 def test_a_good_probe_is_success_with_its_time_and_series() -> None:
