@@ -51,7 +51,7 @@ class Hangs:
 
 def unheard(asked: Question, refusal: Refusal) -> str:
     """For a note: the program of a question `within`, and why it did not say what it was asked."""
-    return f"{' '.join(asked.args[1:])}: {refusal.text or refusal.why}"
+    return f"{' '.join(asked.args[1:])}: {' '.join(refusal.text.split()) or refusal.why}"
 
 
 class Doubts:

@@ -258,8 +258,9 @@ def swtpm_version(feature: str) -> Rule:
 
 
 def unknown_versions(view: View) -> tuple[str, ...]:
-    """Why nobody knows which TPM versions swtpm makes, if it was asked and did not say."""
-    if SWTPM_FEATURES not in view.facts or view.there(question("which", "swtpm_setup")) is not True:
+    """Why nobody knows which TPM versions swtpm makes, if it was asked and did not say. Without swtpm it makes none."""
+    there = (view.there(question("which", name)) for name in ("swtpm", "swtpm_setup"))
+    if SWTPM_FEATURES not in view.facts or not all(one is True for one in there):
         return ()
     form = _capabilities(view)
     if not isinstance(form, Refusal) or form == ABSENT:

@@ -21,6 +21,7 @@ from domcaps_exporter.model import Truth
 from domcaps_exporter.rules import ElementRow, EnumRow
 from domcaps_exporter.view import Parsed, View, gather
 from domcaps_qemu.describe import reports
+from domcaps_qemu.needs import SWTPM_FEATURES
 from domcaps_qemu.probe import Qemu
 from domcaps_qemu.settings import ALL, Wanted
 from domcaps_qemu.table import AFTER_CPU, OS_AND_MEMORY
@@ -249,6 +250,17 @@ def test_an_emulator_that_failed_to_list_its_cpu_models_is_not_one_that_has_none
         lists = [one for one in recording.facts if one.args[2:] == ("query-cpu-definitions",)]
         with pytest.raises(UnreadableAnswer, match="query-cpu-definitions"):
             recording.described(dict.fromkeys(lists, ERROR))
+
+
+def test_that_swtpm_does_not_say_what_it_makes_is_one_line_and_nothing_where_it_is_not_there() -> None:
+    setup, silent = question("which", "swtpm_setup"), Refusal("error", "status 1: no swtpm\n.")
+    for recording in recordings():
+        for swtpm, noted in ((b"/usr/bin/swtpm", True), (Refusal("absent"), False)):
+            changes: dict[Question, Answer | None] = {setup: b"/usr/bin/swtpm_setup", SWTPM_FEATURES: silent}
+            told = recording.described({**changes, question("which", "swtpm"): swtpm})
+            notes = {note for one in told for note in one.notes if "versions of TPM" in note}
+            text = "which versions of TPM swtpm makes is unknown: swtpm_setup --print-capabilities: status 1: no swtpm ."
+            assert notes == ({text} if noted else set())
 
 
 # ---- what is kept ------------------------------------------------------------------------------------------------------------
