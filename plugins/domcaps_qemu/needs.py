@@ -6,7 +6,6 @@ Names are stable. `qemu-…` is the emulator's part, the rest is the host's.
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from typing import Any
 
 from domcaps_exporter import ABSENT, Refusal, Truth, UnreadableAnswer, question
@@ -16,7 +15,7 @@ from domcaps_exporter.rules import Need
 from domcaps_exporter.view import View, all_known, any_known, presence_of
 from domcaps_qemu.computed import sev_guests
 from domcaps_qemu.replies import gics, version
-from domcaps_qemu.world import World
+from domcaps_qemu.world import ACCELERATED, World
 
 Rule = Need[World]
 
@@ -315,13 +314,6 @@ def _gic(number: int) -> Rule:
 gic_v2, gic_v3 = _gic(2), _gic(3)
 
 
-def _final(line: bytes) -> None:
-    """Fails where the answer is an error that may pass; that a QEMU was built without the command does not."""
-    told = reply(line)
-    if told.error not in (None, "CommandNotFound"):
-        raise ValueError(told.error)
-
-
 def answered(query: str, device: str) -> Rule:
     """QEMU answered this query rather than refuse it. A refusal says nothing where the exporter may not open the device itself.
 
@@ -335,8 +327,7 @@ def answered(query: str, device: str) -> Rule:
         if answer is None or answer.error is None:
             return None if answer is None else True
         if there is True and mine:
-            with suppress(UnreadableAnswer):
-                world.here(_final, query)
+            world.doubt(ACCELERATED, query)
         return False if there is False or mine else None
 
     return Need(f"qemu:{query}", met)

@@ -28,6 +28,8 @@ pku la57 aes rdrand rdseed sha-ni hle rtm vmx svm npt ept xsaves""".split()
 _DEFINED = frozenset("x86_64 i686 aarch64 armv7l ppc ppc64 s390x mips mipsel mips64 mips64el loongarch64 riscv32 riscv64".split())
 """The emulators that define CPU models (QEMU's target/*/; query-cpu-definitions): to them an error is no "none"."""
 
+_EXPANSION = "query-cpu-model-expansion"
+
 _ADDRESS_BITS = re.compile(rb"^address sizes\s*:\s*(\d+) bits physical", re.MULTILINE)
 _PVR = re.compile(rb"\(pvr ([0-9a-f]{4}) ([0-9a-f]{4})\)")
 
@@ -116,7 +118,7 @@ _PARSERS = {"x86": (_x86_index, _x86_map), "ppc64": (_ppc64_index, _ppc64_map)}
 def _facts(world: World, emulator: Emulator, cpu_map: CpuMap | None) -> CpuFacts:
     guest = world.guest
     blocked = world.has_property("max-x86_64-cpu", "unavailable-features") if world.is_x86 else None
-    first, second = _expansions(world, blocked) if emulator.native else (None, None)
+    first, second = _expansions(world, emulator, blocked) if emulator.native else (None, None)
     leaves = _leaves(world, cpu_map) if emulator.native and world.is_x86 and not first and cpu_map is not None else {}
     refused = first is not None and not first
     return CpuFacts(
@@ -157,22 +159,27 @@ def _knows_max(world: World, emulator: Emulator) -> Truth:
     return None if emulator.native and emulator.enabled is None else False
 
 
-def _expansions(world: World, blocked: Truth) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+def _expansions(world: World, emulator: Emulator, blocked: Truth) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
     """libvirt expands `host` under a launch that it takes for accelerated, else `max`."""
     name = "host" if world.guest.scope == ACCELERATED and world.guest.accelerated else "max"
+    there = name == "max" or emulator.enabled is True
     if world.is_s390:
-        return _expanded(world, "static", {"name": name}), None
+        return _expanded(world, "static", {"name": name}, there), None
     if not world.is_x86:
         return None, None
     models = {"name": name}, {"name": name, "props": {"migratable": False}}
-    static = [_expanded(world, "static", model) for model in models]
+    static = [_expanded(world, "static", model, there) for model in models]
     if blocked is False:  # the i386 emulator: QEMU tells all only of what it has expanded once
-        static = [_expanded(world, "full", model) if model else model for model in static]
+        static = [_expanded(world, "full", model, there) if model else model for model in static]
     return static[0], static[1]
 
 
-def _expanded(world: World, kind: str, model: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return world.under(world.guest.scope, expansion, "query-cpu-model-expansion", type=kind, model=model)
+def _expanded(world: World, kind: str, model: Mapping[str, Any], there: bool) -> Mapping[str, Any] | None:
+    """To libvirt a refusal is a model that is not there. A refusal of one that is there (`there`) is not for ever."""
+    told = world.under(world.guest.scope, expansion, _EXPANSION, type=kind, model=model)
+    if told == {} and there:
+        world.doubt(world.guest.scope, _EXPANSION, type=kind, model=model)
+    return told
 
 
 def _leaves(world: World, cpu_map: CpuMap) -> dict[tuple[int, int], tuple[int, ...]]:

@@ -21,6 +21,7 @@ from domcaps_exporter.qmp import (
     number,
     objects,
     offered,
+    reply,
     returned,
     some,
     text,
@@ -57,6 +58,16 @@ def options(line: bytes) -> Mapping[str, frozenset[str]]:
 def gics(line: bytes) -> Sequence[tuple[int, bool, bool]]:
     """query-gic-capabilities: version, in the kernel, emulated."""
     return [(number(entry["version"]), flag(entry["kernel"]), flag(entry["emulated"])) for entry in entries(line)]
+
+
+# ---- any reply ---------------------------------------------------------------------------------------------------------------
+
+
+def final(line: bytes) -> None:
+    """Fails where the answer is an error that may pass; that a QEMU was built without the command does not."""
+    told = reply(line)
+    if told.error not in (None, "CommandNotFound"):
+        raise ValueError(told.error)
 
 
 # ---- one thing ---------------------------------------------------------------------------------------------------------------

@@ -6,16 +6,17 @@ Every method is three-valued: True, False, or None where the facts do not say. W
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TypeVar
 
-from domcaps_exporter import Question, Refusal, Truth, question
+from domcaps_exporter import Question, Refusal, Truth, UnreadableAnswer, question
 from domcaps_exporter.qmp import command
 from domcaps_exporter.rules import Version
 from domcaps_exporter.view import Aspect, View, any_known, presence_of
 from domcaps_qemu.firmware import Descriptors, Firmware
-from domcaps_qemu.replies import Schema, names, options, qom_types, strings
+from domcaps_qemu.replies import Schema, final, names, options, qom_types, strings
 
 T = TypeVar("T")
 
@@ -88,6 +89,11 @@ class World:
         """What the emulator says under an accelerator, parsed; None where nobody knows."""
         form = self.view.form(self.qmp(scope, name, **arguments), parse)
         return None if isinstance(form, Refusal) else form
+
+    def doubt(self, scope: str, name: str, **arguments: object) -> None:
+        """If the emulator refused this, it may have been for want of something: it is asked again in a while."""
+        with suppress(UnreadableAnswer):
+            self.under(scope, final, name, **arguments)
 
     def has_type(self, *types: str) -> Truth:
         """Does QEMU know any of these QOM types?"""

@@ -252,6 +252,18 @@ def test_an_emulator_that_failed_to_list_its_cpu_models_is_not_one_that_has_none
             recording.described(dict.fromkeys(lists, ERROR))
 
 
+def test_a_model_that_qemu_has_and_failed_to_expand_is_asked_for_again() -> None:
+    seen = set()
+    for recording in recordings():
+        models = [one for one in recording.facts if one.args[2:] and one.args[2].startswith("query-cpu-model-expansion")]
+        for error, doubted in ((ERROR, {*models}), (UNKNOWN, set[Question]())):
+            parsed, facts = Parsed(), {**recording.facts, **dict.fromkeys(models, error)}
+            told = list(reports(View(facts, parsed), recording.qemu.wanted))
+            assert parsed.senseless(facts) <= doubted
+            seen |= {(one.identity.arch, bool(parsed.senseless(facts))) for one in told}
+    assert {("s390x", True), ("x86_64", True), ("aarch64", False)} <= seen
+
+
 def test_that_swtpm_does_not_say_what_it_makes_is_one_line_and_nothing_where_it_is_not_there() -> None:
     setup, silent = question("which", "swtpm_setup"), Refusal("error", "status 1: no swtpm\n.")
     for recording in recordings():
