@@ -242,7 +242,7 @@ def test_a_screen_reader_hears_tables_with_headers_and_lists_with_names(looking:
             ("heading", "What guests can have on this host"),
             ("navigation", "Machine-readable"),
             ("main", ""),
-            ("table", "Each kind of guest, and how much of what is known it can have"),
+            ("table", "Each kind of guest, and how much of what its matrix below names it has and misses"),
             ("columnheader", "Can run"),
             ("heading", "Lost, and not back"),
             ("table", "What a guest could have and cannot now: 4"),

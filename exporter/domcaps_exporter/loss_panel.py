@@ -70,7 +70,7 @@ def _section(rows: Sequence[tuple[Loss, str]]) -> str:
         return ""
     caption = f"What a guest could have and cannot now: {len(rows)}" + (f", of which {_MOST}" if len(rows) > _MOST else "")
     shown = ((thing("✗ lost", loss), moment(loss.since), long(why)) for loss, why in rows[:_MOST])
-    end = "<p>Each ends when it is back; one that was meant so, with <code>domcaps-exporter forget</code>.</p>"
+    end = "<p>A loss ends when the thing is back. Where it was meant to go, <code>domcaps-exporter forget</code> ends it.</p>"
     return '<h2 id="lost">Lost, and not back</h2>' + table(caption, ("What", "Since", "Why"), shown, "lost") + end
 
 

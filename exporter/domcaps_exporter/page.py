@@ -114,7 +114,9 @@ def _overview(panels: Sequence[Panel]) -> str:
         for panel in panels
     )
     return "<h2>Guests</h2>" + table(
-        "Each kind of guest, and how much of what is known it can have", ("Guest", "Can run", "Has", "Missing", "CPU models"), rows
+        "Each kind of guest, and how much of what its matrix below names it has and misses",
+        ("Guest", "Can run", "Has", "Missing", "CPU models"),
+        rows,
     )
 
 

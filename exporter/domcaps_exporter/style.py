@@ -48,7 +48,7 @@ thead th { border: 0; color: var(--soft); font-weight: 500; font-size: .85rem }
 tbody th { font-weight: 600 }
 tbody th small { display: block; font-weight: 400; color: var(--soft); font-size: .85rem }
 .matrix, .lost, .changes { table-layout: fixed }
-.lost th:nth-child(2), .changes th:first-child { width: 14rem }
+.lost th:nth-child(2), .changes th:first-child { width: 15.5rem }
 .changes small { display: block; color: var(--soft) }
 .matrix th:first-child { width: 17rem }
 .matrix th small { display: inline }
