@@ -1,7 +1,8 @@
 """The state file: read, replaced as a whole, set aside where it is damaged. It acts on files, and decides nothing.
 
 After a crash at any moment the file is the old one or the new one. Who replaces it keeps its owner and its mode, so that root can
-`forget` in the file of an exporter that is not root's.
+`forget` in the file of an exporter that is not root's. Who may write it holds a lock on the empty file beside it, `….lock`, which
+only its owner can open (whoever can open a file, or a folder, can lock it). That one stays: a lock on what goes away is none.
 """
 
 from __future__ import annotations
@@ -53,13 +54,15 @@ class StateFile:
             Damaged: it is no state file.
             OSError: it cannot be read.
         """
-        self._stamp = self._looked()
-        if self._stamp is None:
+        stamp = self._looked()
+        if stamp is None:
+            self._stamp = None
             return {}
         if not stat.S_ISREG(self.path.stat().st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(self.path))
         with self.path.open("rb") as file:
             data = file.read(self._limit + 1)
+        self._stamp = stamp  # not before: what could not be read is still to be read, and not to be written over
         if len(data) > self._limit:
             raise Damaged(f"is larger than {self._limit} bytes")
         return decode(data)
@@ -84,16 +87,16 @@ class StateFile:
         data = encode(memory)
         if len(data) > self._limit:
             raise OSError(errno.EFBIG, f"it would be larger than {self._limit} bytes", str(self.path))
-        new = self.path.with_name(f"{self.path.name}.new")
+        new = self._beside("new")
         try:
             self._write(new, data)
             new.replace(self.path)
+            self._stamp = self._looked()
         except OSError:
             with suppress(OSError):
                 new.unlink()
             raise
         self._flush_folder()
-        self._stamp = self._looked()
 
     def set_aside(self) -> Path:
         """Give it another name, under which a person may look at it.
@@ -101,7 +104,7 @@ class StateFile:
         Raises:
             OSError: it keeps its name.
         """
-        aside = self.path.with_name(f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+        aside = self._beside(f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
         self.path.rename(aside)
         self._stamp = None
         return aside
@@ -112,31 +115,57 @@ class StateFile:
 
         Raises:
             BlockingIOError: somebody else still has it.
-            OSError: there is no folder for it.
+            OSError: there is no folder for it, or this user may not write there.
         """
         until = time.monotonic() + patience
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lock = self._lock()
         try:
-            while not _locks(folder, last=time.monotonic() >= until):
+            while not _locks(lock):
+                if time.monotonic() >= until:
+                    raise BlockingIOError(errno.EAGAIN, "another process has its lock", str(self.path))
                 time.sleep(0.01)
             yield
         finally:
-            os.close(folder)
+            os.close(lock)
 
-    def _write(self, new: Path, data: bytes) -> None:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:  # noqa: PTH123  it is open already
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{suffix}")
+
+    def _lock(self) -> int:
+        """Open for writing, which NFS wants of who locks."""
+        path = self._beside("lock")
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with suppress(FileExistsError):
+            return self._made(path)
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # somebody else was quicker
+
+    def _made(self, path: Path) -> int:
+        """An empty file that was not there before, with the owner of the state file: no link that somebody has laid out there."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
             self._give_to_its_owner(descriptor)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def _give_to_its_owner(self, descriptor: int) -> None:
         with suppress(FileNotFoundError):
             old, new = self.path.stat(), os.fstat(descriptor)
             if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
                 os.fchown(descriptor, old.st_uid, old.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+    def _write(self, new: Path, data: bytes) -> None:
+        with suppress(FileNotFoundError):
+            new.unlink()  # of who died while writing
+        descriptor = self._made(new)
+        with open(descriptor, "wb") as file:  # noqa: PTH123  it is open already
+            with suppress(FileNotFoundError):
+                os.fchmod(descriptor, stat.S_IMODE(self.path.stat().st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
 
     def _flush_folder(self) -> None:
         folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -153,11 +182,8 @@ class StateFile:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _locks(folder: int, *, last: bool) -> bool:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if last:
-            raise
-        return False
-    return True
+def _locks(lock: int) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False

@@ -140,6 +140,15 @@ def test_it_is_seen_when_somebody_else_writes_or_takes_it(file: StateFile) -> No
     assert not file.moved()
 
 
+def test_what_could_not_be_read_is_still_to_be_read(file: StateFile) -> None:
+    file.write(MEMORY)
+    file.path.unlink()
+    file.path.mkdir()
+    with pytest.raises(OSError, match="it is not a regular file"):
+        file.read()
+    assert file.moved()
+
+
 def test_what_would_be_too_large_is_not_written(file: StateFile) -> None:
     file.write({})
     with pytest.raises(OSError, match="it would be larger than 200 bytes"):
@@ -175,11 +184,70 @@ def test_only_one_writes_at_a_time(file: StateFile) -> None:
         pass
 
 
+def test_the_lock_is_a_file_that_only_its_owner_can_open_and_that_stays(file: StateFile) -> None:
+    mask = os.umask(0)
+    try:
+        for _ in range(2):
+            with file.locked():
+                assert lock_of(file).stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(mask)
+    assert [entry.name for entry in file.path.parent.iterdir()] == ["state.json.lock"]
+
+
+def test_who_locks_the_folder_or_the_file_keeps_nobody_from_writing(file: StateFile) -> None:
+    file.write({})
+    for path in (file.path.parent, file.path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with file.locked():
+                file.write(MEMORY)
+        finally:
+            os.close(descriptor)
+    assert file.read() == MEMORY
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it locks another user's file")
+def test_a_lock_that_root_makes_is_for_the_owner_of_the_file(file: StateFile) -> None:
+    file.write(MEMORY)
+    os.chown(file.path, 4711, 4712)
+    with file.locked():
+        found = lock_of(file).stat()
+    assert (found.st_uid, found.st_gid) == (4711, 4712)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives files away")
+def test_links_that_somebody_laid_out_beside_it_are_neither_followed_nor_given_away(file: StateFile, tmp_path: Path) -> None:
+    file.write({})
+    os.chown(file.path, 4711, 4712)
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    for name in ("state.json.lock", "state.json.new"):
+        (tmp_path / name).hardlink_to(secret)
+    with file.locked():
+        file.write(MEMORY)
+    assert (secret.read_text(), secret.stat().st_uid) == ("secret", 0)
+    assert file.read() == MEMORY
+    lock_of(file).unlink()
+    lock_of(file).symlink_to(secret)
+    with pytest.raises(OSError, match="symbolic links"), file.locked():
+        pass
+
+
+def lock_of(file: StateFile) -> Path:
+    return file.path.with_name("state.json.lock")
+
+
 def test_who_has_patience_waits_for_the_lock(file: StateFile) -> None:
+    with file.locked():
+        pass
     holding = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); print(flush=True); time.sleep(0.2)"
-    with subprocess.Popen([sys.executable, "-c", holding, str(file.path.parent)], stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen([sys.executable, "-c", holding, str(lock_of(file))], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
+        with pytest.raises(BlockingIOError, match="another process has its lock"), file.locked():
+            pass
         with file.locked(patience=10):
             assert holder.wait(10) == 0
 
@@ -216,8 +284,5 @@ def test_who_dies_while_writing_leaves_the_old_file_or_the_new_one(file: StateFi
 def test_the_lock_ends_with_who_holds_it(file: StateFile) -> None:
     with pytest.raises(KeyError), file.locked():
         raise KeyError
-    descriptor = os.open(file.path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        os.close(descriptor)
+    with file.locked():
+        pass
