@@ -36,6 +36,9 @@ LIMIT = 50_000
 RETENTION = 30 * 86400.0
 """Seconds for which a kind of guest is remembered that is not reported any more, unless it is said otherwise."""
 
+_GRACE = 86400.0
+"""Seconds after that in which it is forgotten, by who looks now and then."""
+
 LABELS = ("driver", "emulator", "arch", "machine", "virttype", "element", "enum", "value")
 """What losses can be chosen by: the labels of `domcaps_lost_timestamp_seconds`."""
 
@@ -137,9 +140,17 @@ def revised(past: Past, reports: Iterable[Report], hindsight: Iterable[Report]) 
 
 
 def kept(past: Past, now: float, retention: float) -> Past:
-    """What is left of it: what has not been reported for `retention` seconds is forgotten."""
-    guests = {one: guest for one, guest in past.guests.items() if guest.presence == "reported" or now < guest.since + retention}
-    return past if len(guests) == len(past.guests) else replace(past, guests=guests)
+    """What is left of it: what has not been reported for `retention` seconds is forgotten.
+
+    What is far older all at once is so because the clock was set, or nobody looked for long: it is kept for as long again. To
+    forget it would hide what is missing.
+    """
+    guests = {}
+    for identity, guest in past.guests.items():
+        over = -math.inf if guest.presence == "reported" else now - guest.since - retention
+        if not 0 <= over < _GRACE:
+            guests[identity] = guest if over < 0 else replace(guest, since=now)
+    return past if guests == past.guests else replace(past, guests=guests)
 
 
 def oldest(past: Past) -> float:

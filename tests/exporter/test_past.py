@@ -353,6 +353,17 @@ def test_a_driver_that_is_not_asked_any_more_has_no_losses_to_tell() -> None:
     assert list(losses("qemu", withdrawn(host.past, 2000))) == []
 
 
+def test_what_is_far_too_old_all_at_once_is_kept_for_as_long_again() -> None:
+    host = Host()
+    host.says(report(vfio(True)))
+    host.fails("absent")
+    for now in (1001 + 31 * DAY, 1_790_000_000.0):
+        past = kept(host.past, now, 30 * DAY)
+        assert list(losses("qemu", past)) == list(losses("qemu", host.past))
+        assert oldest(past) == now
+        assert kept(past, now + 30 * DAY, 30 * DAY).guests == {}
+
+
 # ---- forgetting --------------------------------------------------------------------------------------------------------------
 
 
