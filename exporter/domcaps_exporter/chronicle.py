@@ -19,7 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from domcaps_exporter.basis import Judge, basis, standing
 from domcaps_exporter.durations import moment
-from domcaps_exporter.memoir import Damaged
+from domcaps_exporter.memoir import Damaged, Memory
 from domcaps_exporter.model import Outcome
 from domcaps_exporter.past import (
     LIMIT,
@@ -28,10 +28,12 @@ from domcaps_exporter.past import (
     Direction,
     Loss,
     Past,
+    acknowledges,
     fold,
     kept,
     labels,
     losses,
+    merged,
     oldest,
     revised,
     withdrawn,
@@ -47,7 +49,10 @@ _RECENT = 200
 """Changes that are kept for people to look at."""
 
 _PATIENCE = 0.1
-"""Seconds that an answer may wait for a `forget` under way."""
+"""Seconds that an answer may wait for a `forget` under way; the next ones do not wait for one that does not end."""
+
+_REFUSALS = 3
+"""So many times in a row another process has the lock, and then it is no `forget`."""
 
 _RETRY = 60.0
 """Seconds until a file that could not be written is tried again, unless something changes before."""
@@ -61,8 +66,9 @@ class Chronicle:
     """The memory of the drivers named. For one event loop.
 
     `retention`: seconds after which a kind of guest that is no longer reported is forgotten; `there(path)`: is there such a file;
-    `clock`: seconds since the epoch; `judges`: who understands each driver's facts, so that what an earlier exporter understood
-    otherwise is not taken for a loss; `known`: what is remembered from the start where there is no file.
+    `clock`: seconds since the epoch; `ticks`: seconds that nobody sets, by which the file is written; `judges`: who understands
+    each driver's facts, so that what an earlier exporter understood otherwise is not taken for a loss; `known`: what is remembered
+    from the start where there is no file.
 
     Raises:
         OSError: there is a file, and it cannot be read.
@@ -77,23 +83,22 @@ class Chronicle:
         clock: Callable[[], float] = time.time,
         judges: Mapping[str, Judge] | None = None,
         known: Mapping[str, Past] | None = None,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._drivers, self._file, self._retention, self._there, self._clock = drivers, file, retention, there, clock
-        self._judges = judges or {}
+        self._ticks, self._judges = ticks, judges or {}
         self.revision = 0
         """Another number whenever `families` say something else."""
         self._pasts: dict[str, Past] = {}
         self._latest: dict[str, float] = {}
         self._counts: Counter[tuple[str, Direction]] = Counter()
         self._recent: deque[Change] = deque(maxlen=_RECENT)
-        self._unsaved, self._complaint, self._is_full = False, "", False
-        self._due, self._retry, self._lull = math.inf, 0.0, 0.0
-        self._filed: frozenset[Loss] = frozenset()  # those in the file, as it was last read or written
-        if file is not None:
-            self._take(self._read(file))
-            self._filed = frozenset(self.losses)
-        elif known:
-            self._take(dict(known))
+        self._unsaved, self._is_full = False, False
+        self._complaints: set[str] = set()
+        self._due, self._retry, self._lull, self._refusals = math.inf, 0.0, 0.0, 0
+        self._filed = (self._read(file) or {}) if file is not None else {}  # what is in the file, as it was last read or written
+        self._is_shared = False  # with another exporter
+        self._take(known or self._filed)
 
     @property
     def changes(self) -> Sequence[Change]:
@@ -119,10 +124,11 @@ class Chronicle:
         file = self._file
         if file is not None and file.moved():
             self._reread(file)
-        now = self._clock()
-        if now >= self._due:
-            self._take({driver: kept(past, now, self._retention) for driver, past in self._pasts.items()})
+        today = self._clock()
+        if today >= self._due:
+            self._take({driver: kept(past, today, self._retention) for driver, past in self._pasts.items()})
             self._unsaved = True
+        now = self._ticks()
         if file is not None and (self._unsaved or file.vanished()) and now >= self._retry:
             self._save(file)
 
@@ -143,7 +149,7 @@ class Chronicle:
         self._take({**self._pasts, outcome.driver: after})
         self._unsaved = True
         self._tell(changes)
-        if after.guests is before.guests and self._clock() < self._lull:
+        if after.guests is before.guests and self._ticks() < self._lull:
             self._retry = max(self._retry, self._lull)
         elif self._file is not None:
             self._save(self._file)
@@ -192,13 +198,12 @@ class Chronicle:
 
     # ---- memory ----
 
-    def _take(self, pasts: dict[str, Past]) -> None:
-        """Remember just this. Of drivers that are not asked, no guest is."""
+    def _take(self, pasts: Memory) -> None:
+        """Remember just this. Of drivers that are not asked, no guest is; that alone is not worth a writing."""
         self.revision += 1
         asked = {driver: past for driver, past in pasts.items() if driver in self._drivers}
         others = {driver: withdrawn(past, self._clock()) for driver, past in pasts.items() if driver not in self._drivers}
         self._pasts = {**asked, **{driver: past for driver, past in others.items() if past.guests}}
-        self._unsaved = self._unsaved or any(pasts[driver] != past for driver, past in others.items())
         self._due = min(map(oldest, self._pasts.values()), default=math.inf) + self._retention
 
     def _room(self) -> int:
@@ -218,7 +223,8 @@ class Chronicle:
 
     # ---- the file ----
 
-    def _read(self, file: StateFile) -> dict[str, Past]:
+    def _read(self, file: StateFile) -> Memory | None:
+        """What it says; None where it was damaged, and is set aside."""
         try:
             return file.read()
         except Damaged as error:
@@ -227,50 +233,77 @@ class Chronicle:
                 aside = file.set_aside()
             fields = {"file": file.path, "problem": error, "kept_as": aside or "-"}
             _LOG.warning("the state file cannot be used, and is set aside", extra={"fields": fields})
-            self._unsaved = bool(self._pasts)
-            return self._pasts
+            return None
 
     def _reread(self, file: StateFile) -> None:
-        """Whoever ended an alert by that leaves a trace. What was not yet in the file, nobody can have acknowledged.
-
-        What is acknowledged is as if it had never been there; what another exporter saw come back, or an older file knows, is not.
-        """
-        filed = [loss for loss in self.losses if loss in self._filed]
+        """What somebody else has written. What was not yet in the file, nobody can have acknowledged."""
         try:
-            self._take(self._read(file))
+            found = self._read(file)
         except OSError as error:
             self._complain("read", file, error)
             return
-        self._filed = frozenset(self.losses)
-        for loss in filed:
-            if loss not in self._filed:
+        before, filed = self.losses, self._filed
+        self._filed = found or {}
+        if found is None:
+            self._unsaved = bool(self._pasts)
+            return
+        if not self._is_shared and not acknowledges(found, filed):
+            self._is_shared = True
+            _LOG.warning("another exporter writes this state file: each needs its own", extra={"fields": {"file": file.path}})
+        ours = {driver: past for driver, past in self._pasts.items() if driver in self._drivers}
+        pasts = {driver: merged(past, filed.get(driver, _NOTHING), found.get(driver, _NOTHING)) for driver, past in ours.items()}
+        self._take({**found, **pasts})
+        self._unsaved |= any(past.traces != found.get(driver, _NOTHING).traces for driver, past in pasts.items())
+        self._tell_ended(before, file)
+
+    def _tell_ended(self, before: Iterable[Loss], file: StateFile) -> None:
+        """Whoever ends an alert by the file leaves a trace.
+
+        What is acknowledged is as if it had never been there; what another exporter saw come back, or an older file knows, is not.
+        """
+        still = frozenset(self.losses)
+        for loss in before:
+            if loss not in still:
                 fields = {**labels(loss), "since": moment(loss.since), "file": file.path}
                 guest = self.past(loss.driver).guests.get(loss.identity)
                 known = guest is not None and loss.key in guest.traces
                 _CHANGES.info("loss is over, says the state file" if known else "loss acknowledged", extra={"fields": fields})
 
     def _save(self, file: StateFile) -> None:
-        """Write, unless somebody else has written meanwhile, or does so now: then the next scrape does."""
+        """Write, unless somebody else has written meanwhile, or does so now: then the next scrape does.
+
+        What another exporter keeps there stays as it is.
+        """
+        others = {driver: past for driver, past in self._filed.items() if self._is_shared and driver not in self._drivers}
+        pasts = {**self._pasts, **others}
         try:
-            with file.locked(_PATIENCE):
+            with file.locked(0.0 if self._refusals else _PATIENCE):
+                self._refusals = 0
                 if file.moved():
                     return
-                file.write(self._pasts)
-        except BlockingIOError:
+                file.write(pasts)
+        except BlockingIOError as error:
+            self._refusals += 1
+            if self._refusals >= _REFUSALS:
+                self._fail(file, error)
             return
         except OSError as error:
-            self._complain("written", file, error)
-            self._retry = self._clock() + _RETRY
+            self._fail(file, error)
             return
-        self._filed = frozenset(self.losses)
-        self._unsaved, self._complaint, self._lull = False, "", self._clock() + _LULL
+        self._filed = pasts
+        self._unsaved, self._lull = False, self._ticks() + _LULL
+        self._complaints.clear()
+
+    def _fail(self, file: StateFile, error: OSError) -> None:
+        self._complain("written", file, error)
+        self._retry = self._ticks() + _RETRY
 
     def _complain(self, verb: str, file: StateFile, error: OSError) -> None:
-        """Once for each reason."""
+        """Once for each reason, until the file is written again."""
         complaint = f"the state file cannot be {verb}: {error.strerror or error}"
-        if complaint != self._complaint:
+        if complaint not in self._complaints:
             _LOG.warning("%s", complaint, extra={"fields": {"file": file.path}})
-        self._complaint = complaint
+        self._complaints.add(complaint)
 
 
 def _fields(change: Change) -> dict[str, str]:

@@ -77,6 +77,10 @@ class Past:
     def size(self) -> int:
         return sum(len(guest.traces) for guest in self.guests.values())
 
+    @property
+    def traces(self) -> Mapping[Identity, Mapping[Key, Trace]]:
+        return {identity: guest.traces for identity, guest in self.guests.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -163,6 +167,24 @@ def withdrawn(past: Past, now: float) -> Past:
     return replace(past, guests={one: _withdrawn(guest, now) for one, guest in past.guests.items()})
 
 
+def merged(ours: Past, filed: Past, found: Past) -> Past:
+    """Our past, where there was `filed` in the state file, and now there is `found`, by somebody else.
+
+    What is not as it was filed stays, for nobody else knows of it; so do guests, whichever the others ask for. Of the rest the file
+    is right: of losses that it had and has no longer nothing stays.
+    """
+    new = {one: guest for one, guest in found.guests.items() if one not in filed.guests}
+    old = {one: _merged(guest, filed.guests.get(one), found.guests.get(one)) for one, guest in ours.guests.items()}
+    changed = found.changed if ours.changed == filed.changed else ours.changed
+    return Past({**new, **old}, changed, ours.basis or found.basis)
+
+
+def acknowledges(found: Mapping[str, Past], filed: Mapping[str, Past]) -> bool:
+    """Is it what was filed, without some of its losses at most?"""
+    left = {loss for driver, past in found.items() for loss in forgotten(driver, past, lambda _: True)[1]}
+    return found == {driver: forgotten(driver, past, lambda loss: loss not in left)[0] for driver, past in filed.items()}
+
+
 def losses(driver: str, past: Past) -> Iterator[Loss]:
     """What is missed, of all that is asked for."""
     for identity, guest in past.guests.items():
@@ -207,6 +229,16 @@ def _seen(known: Guest | None, report: Report, now: float, room: int) -> Guest:
             traces[key] = Trace(truth, None, listed)
     guest = Guest(traces, native=report.source == "native")
     return known if known == guest else guest
+
+
+def _merged(ours: Guest, filed: Guest | None, found: Guest | None) -> Guest:
+    if filed is None or found is None:
+        return ours
+    before, now, after = filed.traces, ours.traces, found.traces
+    both = before.keys() & now.keys()
+    ended = {key for key in both - after.keys() if now[key].lost is not None and now[key].lost == before[key].lost}
+    same = {key for key in both & after.keys() if now[key] == before[key]}
+    return replace(ours, traces={**after, **{key: one for key, one in now.items() if key not in ended | same}})
 
 
 def _denied(known: Guest, said: Claims) -> frozenset[Key]:

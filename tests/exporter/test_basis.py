@@ -57,7 +57,7 @@ class World:
     def runs(self, judge: Judge, judges: Mapping[str, Judge] | None = None) -> set[Key]:
         """Start that exporter and let it ask once; what it says is missed."""
         known = {"qemu": judge} if judges is None else judges
-        self.chronicle = Chronicle(("qemu",), StateFile(self.file), clock=lambda: self.now, judges=known)
+        self.chronicle = Chronicle(("qemu",), StateFile(self.file), clock=lambda: self.now, judges=known, ticks=lambda: self.now)
         return self.asks(judge)
 
     def asks(self, judge: Judge) -> set[Key]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
@@ -54,22 +55,30 @@ class Clock:
 
 
 class World:
-    """A host, and an exporter on it that can be started anew. A second goes by before each scrape."""
+    """A host, and an exporter on it that can be started anew. A second goes by before each scrape.
+
+    `clock` is the host's, which can be set; `ticks` go on as they do.
+    """
 
     def __init__(self, file: Path | None, *, options: Options | None = None, limit: int = 10_000) -> None:
-        self.clock, self.path = Clock(), file
+        self.clock, self.ticks, self.path = Clock(), Clock(), file
         self.host = Answering(self.clock, report(vfio(True), listed={"bus": ["virtio", "fdc"]}, models={"EPYC": "yes"}))
         self._options, self._limit = options, limit
         self.start()
 
     def start(self, drivers: Iterable[str] = ("qemu",)) -> None:
         file = StateFile(self.path) if self.path is not None else None
-        chronicle = Chronicle(tuple(drivers), file, there={KVM.emulator}.__contains__, clock=self.clock)
+        there = {KVM.emulator}.__contains__
+        chronicle = Chronicle(tuple(drivers), file, there=there, clock=self.clock, ticks=self.ticks)
         self.service = Service([self.host], [], series_limit=self._limit, options=self._options, chronicle=chronicle)
+
+    def passes(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.ticks.now += seconds
 
     def scrape(self) -> list[str]:
         """The lines of the exposition about the host."""
-        self.clock.now += 1
+        self.passes(1)
         outcomes = asyncio.run(self.service.scrape(5))
         text = b"".join(self.service.metrics(outcomes, TEXT_0, gzip=False)).decode()
         return [line for line in text.splitlines() if line.startswith("domcaps_")]
@@ -328,6 +337,55 @@ def test_a_loss_that_another_exporter_saw_come_back_was_acknowledged_by_nobody(
     assert "loss is over, says the state file" in caplog.messages
 
 
+def test_a_loss_that_could_not_be_written_yet_does_not_end_with_another(
+    world: World, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    had, has = {"bus": ["virtio", "fdc", "usb"]}, {"bus": ["virtio", "fdc"]}
+    world.says(report(vfio(False), models={"EPYC": "yes"}))
+    with StateFile(file).locked():
+        world.says(report(vfio(False), listed=had, models={"EPYC": "yes"}))
+        world.says(report(vfio(False), listed=has, models={}))
+    forget(StateFile(file), Selector({"element": "hostdev"}))
+    missed = [sample("domcaps_lost_timestamp_seconds", *key) for key in (("cpu", "model", "EPYC"), ("disk", "bus", "usb"))]
+    for _ in range(2):
+        assert sorted(line.rpartition(" ")[0] + " " for line in lost(world.scrape())) == sorted(missed)
+        world.start()
+    assert [one["element"] for one in acknowledged(caplog)] == ["hostdev"]
+    assert [text for text in warnings(caplog) if text != "capability lost"] == [
+        "the state file cannot be written: another process has its lock"
+    ]
+
+
+def test_exporters_that_ask_other_drivers_and_write_one_file_are_told_once_and_lose_nothing(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    made = {driver: Chronicle((driver,), StateFile(file), clock=clock, ticks=clock) for driver in ("qemu", "xen")}
+    written = set()
+    for truth in (True, False, *[False] * 8):
+        for driver, chronicle in made.items():
+            clock.now += 1
+            chronicle.look()
+            chronicle.learn(Outcome(driver, (report(vfio(truth)),), started=clock.now, finished=clock.now))
+            written.add(file.stat().st_mtime_ns)
+    assert len(written) == 4
+    assert warnings(caplog).count("another exporter writes this state file: each needs its own") == 2
+    for driver, chronicle in made.items():
+        assert [labels(loss)["driver"] for loss in chronicle.losses] == [driver]
+        clock.now += 31 * DAY
+        chronicle.look()
+        assert [labels(loss)["driver"] for loss in Chronicle((driver,), StateFile(file), clock=clock).losses] == [driver]
+
+
+def test_what_somebody_elses_file_does_not_have_is_written_again(world: World, file: Path) -> None:
+    before = file.read_bytes()
+    world.says(report(vfio(True)), report(identity=ARM))
+    file.write_bytes(before)
+    world.scrape()
+    assert set(StateFile(file).read()["qemu"].guests) == {KVM, ARM}
+
+
 def test_a_file_that_is_damaged_or_taken_away_acknowledges_nothing(
     world: World, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -381,10 +439,37 @@ def test_guests_that_are_long_gone_are_forgotten(world: World) -> None:
 def test_drivers_that_are_not_asked_are_forgotten_in_the_end(world: World, file: Path) -> None:
     world.start(drivers=())
     world.service.chronicle.look()
-    assert StateFile(file).read()["qemu"].guests[KVM].presence == "withdrawn"
-    world.clock.now += 30 * DAY
+    world.passes(30 * DAY)
     world.service.chronicle.look()
     assert StateFile(file).read() == {}
+
+
+def test_that_a_driver_is_not_asked_is_written_with_what_is_worth_it(world: World, file: Path) -> None:
+    before = file.stat().st_ino
+    world.start(drivers=("xen",))
+    world.service.chronicle.look()
+    assert file.stat().st_ino == before
+    world.service.chronicle.learn(Outcome("xen", (report(),), started=2000.0, finished=2000.0))
+    assert StateFile(file).read()["qemu"].guests[KVM].presence == "withdrawn"
+
+
+def test_a_clock_that_is_set_forgets_nothing(world: World) -> None:
+    assert len(lost(world.fails("absent"))) == 1
+    world.clock.now = 1_790_000_000.0  # an NTP server was found
+    assert len(lost(world.fails("absent"))) == 1
+    world.passes(29 * DAY)
+    world.start()
+    assert len(lost(world.fails("absent"))) == 1
+    world.passes(DAY)
+    assert lost(world.fails("absent")) == []
+
+
+def test_a_clock_that_was_set_while_the_exporter_did_not_run_forgets_nothing(world: World, file: Path) -> None:
+    world.fails("absent")
+    world.clock.now = 1_790_000_000.0
+    world.start()
+    assert len(lost(world.fails("absent"))) == 1
+    assert StateFile(file).read()["qemu"].guests[KVM].since == 1_790_000_001.0
 
 
 # ---- a file that fails -------------------------------------------------------------------------------------------------------
@@ -439,7 +524,8 @@ def test_a_file_that_could_not_be_written_is_tried_again_after_a_minute(tmp_path
         world.scrape()
         (tmp_path / "folder").mkdir(exist_ok=True)
     assert list((tmp_path / "folder").iterdir()) == []
-    world.clock.now += 60
+    world.clock.now -= DAY  # which is no time that passes
+    world.passes(60)
     world.scrape()
     assert (tmp_path / "folder" / "state.json").exists()
 
@@ -452,6 +538,39 @@ def test_a_lock_that_another_holds_costs_the_answer_a_moment_and_the_next_scrape
     world.scrape()
     world.start()
     assert len(lost(world.scrape())) == 3
+
+
+def test_a_lock_that_another_keeps_is_one_warning_holds_nobody_up_and_is_tried_again(
+    world: World, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, began = file.read_bytes(), time.monotonic()
+    with StateFile(file).locked():
+        for _ in range(2):
+            assert len(lost(world.says(LESS))) == 3
+        assert "the state file cannot be written: another process has its lock" not in warnings(caplog)
+        for number in range(50):
+            world.says(report(vfio(False), listed={"bus": [str(number)]}))
+    assert time.monotonic() - began < 2  # at 0.1 s for each change it would be more than 5 s
+    assert [text for text in warnings(caplog) if "state file" in text] == [
+        "the state file cannot be written: another process has its lock"
+    ]
+    assert file.read_bytes() == before
+    world.passes(60)
+    after = world.scrape()
+    world.start()
+    assert sorted(lost(world.scrape())) == sorted(lost(after))
+    assert len(lost(after)) > 50
+
+
+def test_a_file_that_could_not_be_read_is_not_written_over(world: World, file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file.unlink()
+    file.mkdir()
+    for listed in ("a", "b"):
+        assert len(lost(world.says(report(vfio(False), listed={"bus": [listed]})))) > 0
+    assert file.is_dir()
+    assert [text for text in warnings(caplog) if "state file" in text] == [
+        "the state file cannot be read: it is not a regular file"
+    ]
 
 
 def test_a_file_that_cannot_be_read_is_nothing_to_begin_with(tmp_path: Path) -> None:

@@ -25,7 +25,20 @@ from domcaps_exporter.model import (
     Unmet,
     Verdict,
 )
-from domcaps_exporter.past import Change, Past, fold, forgotten, kept, losses, oldest, revised, withdrawn
+from domcaps_exporter.past import (
+    Change,
+    Loss,
+    Past,
+    acknowledges,
+    fold,
+    forgotten,
+    kept,
+    losses,
+    merged,
+    oldest,
+    revised,
+    withdrawn,
+)
 from domcaps_exporter.truths import Key
 
 KVM = Identity("/usr/bin/qemu-system-x86_64", "x86_64", "q35", "kvm")
@@ -340,6 +353,17 @@ def test_what_is_no_longer_reported_is_forgotten_after_a_while() -> None:
     assert oldest(host.past) == 1001
 
 
+def test_what_is_far_too_old_all_at_once_is_kept_for_as_long_again() -> None:
+    host = Host()
+    host.says(report(vfio(True)))
+    host.fails("absent")
+    for now in (1001 + 31 * DAY, 1_790_000_000.0):
+        past = kept(host.past, now, 30 * DAY)
+        assert list(losses("qemu", past)) == list(losses("qemu", host.past))
+        assert oldest(past) == now
+        assert kept(past, now + 30 * DAY, 30 * DAY).guests == {}
+
+
 def test_what_is_reported_is_never_too_old() -> None:
     host = Host()
     host.says(report(vfio(True)))
@@ -351,17 +375,6 @@ def test_a_driver_that_is_not_asked_any_more_has_no_losses_to_tell() -> None:
     host.says(report(vfio(True)))
     host.says(report(vfio(False)))
     assert list(losses("qemu", withdrawn(host.past, 2000))) == []
-
-
-def test_what_is_far_too_old_all_at_once_is_kept_for_as_long_again() -> None:
-    host = Host()
-    host.says(report(vfio(True)))
-    host.fails("absent")
-    for now in (1001 + 31 * DAY, 1_790_000_000.0):
-        past = kept(host.past, now, 30 * DAY)
-        assert list(losses("qemu", past)) == list(losses("qemu", host.past))
-        assert oldest(past) == now
-        assert kept(past, now + 30 * DAY, 30 * DAY).guests == {}
 
 
 # ---- forgetting --------------------------------------------------------------------------------------------------------------
@@ -393,6 +406,52 @@ def test_no_more_is_remembered_than_there_is_room_for() -> None:
     assert past.size == 120
     again, _ = fold(past, Outcome("qemu", (many,)), lambda _: True, room=0)
     assert again.guests[KVM] is past.guests[KVM]
+
+
+# ---- a file that somebody else has written -----------------------------------------------------------------------------------
+
+
+def test_what_another_exporter_saw_is_taken_over_where_this_one_saw_nothing_since() -> None:
+    host, other = Host(), Host()
+    host.says(report(vfio(True)))
+    filed = other.past = host.past
+    other.says(report(vfio(False)), report(identity=ARM))
+    assert merged(host.past, filed, other.past).traces == other.past.traces
+    host.says(report(vfio(None)))
+    assert merged(host.past, filed, other.past).guests[KVM].traces[VFIO] == other.past.guests[KVM].traces[VFIO]
+
+
+def test_whom_others_do_not_ask_for_or_do_not_know_stays_who_it_is() -> None:
+    host = Host()
+    host.says(report(vfio(True)))
+    host.says(report(vfio(False)))
+    for found in (withdrawn(host.past, 2000), Past()):
+        assert merged(host.past, host.past, found).guests == host.past.guests
+
+
+def test_what_was_forgotten_here_does_not_come_back() -> None:
+    host = Host()
+    host.says(report(), report(identity=ARM))
+    filed = host.past
+    host.says(report(identity=replace(ARM, emulator="/usr/bin/other")), report())
+    assert ARM not in host.past.guests
+    assert merged(host.past, filed, filed) == host.past
+
+
+def test_a_file_without_some_losses_acknowledges_and_any_other_is_another_exporters() -> None:
+    host = Host()
+    host.says(report(vfio(True), models={"EPYC": "yes"}))
+    host.says(report(vfio(False), models={}))
+    filed = {"qemu": host.past}
+    for chosen in ({VFIO}, {EPYC}, {VFIO, EPYC}, set[Key]()):
+        left, gone = forgotten("qemu", host.past, lambda loss: loss.key in chosen)  # noqa: B023  it is asked at once
+        assert {loss.key for loss in gone} == chosen
+        assert acknowledges({"qemu": left}, filed)
+    assert not acknowledges({"qemu": withdrawn(host.past, 2000)}, filed)
+    assert not acknowledges({**filed, "xen": Past()}, filed)
+    assert not acknowledges({}, filed)
+    host.says(report(vfio(True), models={}))
+    assert not acknowledges({"qemu": host.past}, filed)
 
 
 # ---- whatever happens --------------------------------------------------------------------------------------------------------
@@ -464,3 +523,26 @@ def test_once_all_is_forgotten_nothing_is_missed_until_something_is_lost(life: l
         lost = {(change.identity, change.key) for change in changes if change.direction == "lost"}
         assert {(loss.identity, loss.key) for loss in losses("qemu", past)} <= lost
         past, _ = forgotten("qemu", past, lambda _: True)
+
+
+@FEWER
+@given(LIVES, st.integers(0, 12), st.sets(st.sampled_from(("disk", "cpu", "guest"))))
+def test_what_is_acknowledged_ends_and_nothing_else_does(
+    life: list[tuple[Outcome, bool]], writing: int, acknowledged: set[str]
+) -> None:
+    filed = past = Past()
+    for now, (outcome, there) in enumerate(life):
+        past, _ = fold(past, replace(outcome, finished=now), always(there))
+        filed = past if now <= writing else filed
+    left, ended = forgotten("qemu", filed, lambda loss: loss.key[0] in acknowledged)
+    after = merged(past, filed, left)
+    assert missed(after) == missed(past) - set(ended)
+    assert after.guests.keys() == past.guests.keys()
+    assert [guest.presence for guest in after.guests.values()] == [guest.presence for guest in past.guests.values()]
+    assert merged(past, filed, filed) == past
+    assert merged(filed, filed, left).traces == left.traces
+
+
+def missed(past: Past) -> set[Loss]:
+    """Also of guests that nobody asks for."""
+    return set(forgotten("qemu", past, lambda _: True)[1])
