@@ -132,6 +132,14 @@ class Chronicle:
         if file is not None and (self._unsaved or file.vanished()) and now >= self._retry:
             self._save(file)
 
+    def close(self) -> None:
+        """At the end, write what was put off."""
+        file = self._file
+        if file is not None and self._unsaved:
+            if file.moved():
+                self._reread(file)
+            self._save(file)
+
     def late(self, outcome: Outcome) -> bool:
         """Is one of a later probe known already? A slow scrape may bring an outcome late."""
         return outcome.started < self._latest.get(outcome.driver, -math.inf)
@@ -292,6 +300,8 @@ class Chronicle:
             return
         self._filed = pasts
         self._unsaved, self._lull = False, self._ticks() + _LULL
+        if self._complaints:
+            _LOG.info("the state file is written again", extra={"fields": {"file": file.path}})
         self._complaints.clear()
 
     def _fail(self, file: StateFile, error: OSError) -> None:

@@ -44,6 +44,7 @@ async def serving(service: Service, aims: Mapping[str, Target], said: Flags, fro
         asyncio.get_running_loop().add_signal_handler(number, handler)
     async with notifier.watched():
         await serve(service, _addresses(said), said.web_telemetry_path, stop, ready, aims, front)
+    service.chronicle.close()
     _LOG.info("stopped")
 
 

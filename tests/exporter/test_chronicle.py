@@ -530,6 +530,21 @@ def test_a_file_that_could_not_be_written_is_tried_again_after_a_minute(tmp_path
     assert (tmp_path / "folder" / "state.json").exists()
 
 
+def test_what_could_not_be_written_is_when_the_exporter_ends_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    world = World(tmp_path / "folder" / "state.json")
+    world.scrape()
+    assert len(lost(world.says(report(vfio(False))))) == 1
+    (tmp_path / "folder").mkdir()
+    world.service.chronicle.close()
+    told = [one.getMessage() for one in caplog.records if "state file" in one.getMessage()]
+    assert told == ["the state file cannot be written: No such file or directory", "the state file is written again"]
+    world.start()
+    assert len(lost(world.scrape())) == 1
+
+
 def test_a_lock_that_another_holds_costs_the_answer_a_moment_and_the_next_scrape_writes(world: World, file: Path) -> None:
     before = file.read_bytes()
     with StateFile(file).locked():
