@@ -1,9 +1,13 @@
-"""The web configuration as it stands now: its file is looked at anew for each request. It reads files and serves nobody."""
+"""The web configuration as it stands now: its file is looked at anew for each request. It reads files and serves nobody.
+
+A file that is written in its place is seen half written, and half of it may make sense. So what keeps callers out is given up only
+by an explicit act, which is to start the exporter again.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +16,7 @@ from typing import TypeAlias
 from domcaps_exporter import tls
 from domcaps_exporter.config import ConfigError, read
 from domcaps_exporter.errors import SettingError
-from domcaps_exporter.webconfig import Web, parse
+from domcaps_exporter.webconfig import Tls, Web, parse
 
 _Look: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -25,6 +29,17 @@ _OPEN: Mapping[str, str] = MappingProxyType(
     }
 )
 """What is to be said of a client_auth_type that Go would have as open as that."""
+
+_ASKED: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "NoClientCert": frozenset(),
+        "RequestClientCert": frozenset(),
+        "RequireAnyClientCert": frozenset({"required"}),
+        "VerifyClientCertIfGiven": frozenset({"verified"}),
+        "RequireAndVerifyClientCert": frozenset({"required", "verified"}),
+    }
+)
+"""What a client's certificate is, by client_auth_type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +84,7 @@ class Standing:
         before, self._problem = self._problem, None
         try:
             found = self._read(file)
-            if (found.context is None) is not (self.last.context is None):
-                raise ConfigError(file, "TLS cannot be switched on or off while it serves; start the exporter again")
+            _insist_on_as_much(file, self.last.web, found.web)
         except ConfigError as error:
             self._problem = error
             if str(error) != str(before):
@@ -102,6 +116,33 @@ class Standing:
         if self.last.web.tls is not None and self.last.web.tls.client_auth in _OPEN:
             auth = self.last.web.tls.client_auth
             _LOG.warning("client_auth_type: %s %s; RequireAndVerifyClientCert verifies them", auth, _OPEN[auth])
+
+
+def _insist_on_as_much(file: Path, before: Web, after: Web) -> None:
+    """Callers are asked for no less than before, and spoken to as before."""
+    if (before.tls is None) is not (after.tls is None):
+        raise ConfigError(file, "TLS cannot be switched on or off while it serves; start the exporter again")
+    for key in _given_up(before, after):
+        what = "what keeps callers out cannot be given up while it serves"
+        raise ConfigError(file, f"{key}: {what}; put it back, or start the exporter again")
+
+
+def _given_up(before: Web, after: Web) -> Iterator[str]:
+    """The keys by which callers come in whom nobody named. Other users, authorities and names are as good as those before."""
+    if before.users and not after.users:
+        yield "basic_auth_users"
+    if before.tls is not None and after.tls is not None:
+        yield from (f"tls_server_config.{key}" for key in _given_up_of_tls(before.tls, after.tls))
+
+
+def _given_up_of_tls(before: Tls, after: Tls) -> Iterator[str]:
+    asked = _ASKED[before.client_auth]
+    if not asked <= _ASKED[after.client_auth]:
+        yield "client_auth_type"
+    if "verified" in asked and before.client_ca is not None and after.client_ca is None:
+        yield "client_ca_file"  # in its place would come the authorities that the system trusts, and they know everybody
+    if before.client_allowed_sans is not None and after.client_allowed_sans is None:
+        yield "client_allowed_sans"
 
 
 def _looks(files: tuple[Path, ...]) -> _Look:

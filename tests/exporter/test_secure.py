@@ -11,7 +11,7 @@ import statistics
 import threading
 import time
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +25,7 @@ from domcaps_exporter.connections import Limits
 from domcaps_exporter.model import Outcome
 from domcaps_exporter.passwords import Crowded, Passwords
 from domcaps_exporter.service import Service
+from domcaps_exporter.standing import Standing
 from domcaps_exporter.web import Front, serve
 
 T = TypeVar("T")
@@ -616,6 +617,109 @@ def test_tls_that_is_taken_out_of_the_file_is_not_taken_from_callers(file: Path)
 
     file.write_text(TLS)
     assert run(ask()) == 500
+
+
+GIVEN_UP = "what keeps callers out cannot be given up while it serves; put it back, or start the exporter again"
+
+
+@pytest.mark.parametrize(
+    ("whole", "half"),
+    [(TLS + USERS, TLS), (TLS + USERS, f"{TLS}basic_auth_users:\n"), (USERS, ""), (USERS, "basic_auth_users: {}")],
+)
+def test_half_a_file_without_its_users_lets_nobody_in(file: Path, whole: str, half: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def ask() -> list[int]:
+        async with served(file) as exporter:
+            statuses = []
+            for text in (whole, half, whole):
+                file.write_text(text)
+                statuses += [(await exporter.get(HEALTH)).status, (await exporter.get(login="alice:secret")).status]
+            return statuses
+
+    file.write_text(whole)
+    assert run(ask()) == [401, 200, 500, 500, 401, 200]
+    assert caplog.text.count(f"every request is refused: {file}: basic_auth_users: {GIVEN_UP}") == 1
+
+
+def test_some_of_the_users_can_be_taken_out_and_others_put_in(file: Path) -> None:
+    async def ask() -> list[int]:
+        async with served(file) as exporter:
+            statuses = []
+            for names in (("alice", "bob"), ("alice",), ("bob",)):
+                file.write_text(f"basic_auth_users: {{{', '.join(f'{name}: {HASH!r}' for name in names)}}}")
+                statuses += [(await exporter.get(login=f"{name}:secret")).status for name in ("alice", "bob")]
+            return statuses
+
+    file.write_text(USERS)
+    assert run(ask()) == [200, 200, 200, 401, 401, 200]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "key"),
+    [
+        (VERIFIED, TLS, "client_auth_type"),
+        (VERIFIED, ASKING, "client_auth_type"),
+        (VERIFIED, VERIFIED.replace("RequireAndVerifyClientCert", "RequireAnyClientCert"), "client_auth_type"),
+        (VERIFIED, VERIFIED.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven"), "client_auth_type"),
+        (VERIFIED, VERIFIED.replace("  client_ca_file: ca.pem\n", ""), "client_ca_file"),
+        (f"{VERIFIED}  client_allowed_sans: [scraper.example]\n", VERIFIED, "client_allowed_sans"),
+        (f"{TLS}  client_auth_type: RequireAnyClientCert\n", TLS, "client_auth_type"),
+    ],
+)
+def test_what_was_asked_of_a_clients_certificate_is_not_given_up(
+    file: Path, before: str, after: str, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ask() -> list[int]:
+        async with served(file) as exporter:
+            caller = showing(file.with_name("scraper.pem"))
+            statuses = [(await exporter.get(tls=caller)).status]
+            file.write_text(after)
+            statuses.append((await exporter.get(tls=caller)).status)
+            with pytest.raises((OSError, http.client.HTTPException)):
+                await exporter.get(tls=showing(None))
+            file.write_text(before)
+            return [*statuses, (await exporter.get(tls=caller)).status]
+
+    file.write_text(before)
+    assert run(ask()) == [200, 500, 200]
+    assert f"every request is refused: {file}: tls_server_config.{key}: {GIVEN_UP}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"{TLS}  client_auth_type: RequireAnyClientCert\n", VERIFIED),
+        (f"{VERIFIED}  client_allowed_sans: [other.example]\n", f"{VERIFIED}  client_allowed_sans: [scraper.example]\n"),
+        (VERIFIED, VERIFIED.replace("ca.pem", "server.pem")),
+    ],
+)
+def test_who_may_come_in_can_be_changed(file: Path, before: str, after: str) -> None:
+    file.write_text(before)
+    standing = Standing(file)
+    file.write_text(after)
+    assert standing.current().web == Standing(file).last.web
+
+
+@pytest.mark.parametrize("users_first", [False, True])
+def test_no_beginning_of_a_file_asks_less_of_callers_than_all_of_it(file: Path, users_first: bool) -> None:
+    """A program that writes it in its place, as `cp` does, goes through some of them."""
+    users = f"basic_auth_users:\n  alice: {HASH}\n  bob: {HASH}\n"
+    certificates = f"{VERIFIED}  client_allowed_sans:\n  - scraper.example\n  - other.example\n"
+    text = users + certificates if users_first else certificates + users
+    file.write_text(text)
+    standing = Standing(file)
+    assert standing.last.web.tls is not None
+    held = {}
+    for length in range(len(text) + 1):
+        file.write_text(text[:length])
+        with suppress(ConfigError):
+            held[length] = standing.current().web
+    assert min(held) < len(text) == max(held)
+    for web in held.values():
+        assert web.users
+        assert set(web.users) <= {"alice", "bob"}
+        assert web.tls is not None
+        assert (web.tls.client_auth, web.tls.client_ca) == (standing.last.web.tls.client_auth, standing.last.web.tls.client_ca)
+        assert web.tls.client_allowed_sans
 
 
 def test_a_file_that_means_nothing_is_refused_at_the_start(file: Path) -> None:
