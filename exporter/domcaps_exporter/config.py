@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from domcaps_exporter.addresses import without_passwords
 from domcaps_exporter.durations import seconds
 from domcaps_exporter.errors import DomcapsError, SettingError, spelt
 from domcaps_exporter.metrics import INDISPENSABLE, NAMES, Options
@@ -57,10 +58,13 @@ class Config:
 
 
 class ConfigError(DomcapsError):
-    """A configuration file that cannot be used; the message names the file, the key or line, what was found and what is allowed."""
+    """A configuration file that cannot be used; the message names the file, the key or line, what was found and what is allowed.
+
+    Whatever stands in the file, a URI's password does not stand in the message.
+    """
 
     def __init__(self, file: Path | None, message: str) -> None:
-        super().__init__(f"{file or 'without a configuration file'}: {message}")
+        super().__init__(f"{file or 'without a configuration file'}: {without_passwords(message)}")
 
 
 def load(file: Path) -> Config:

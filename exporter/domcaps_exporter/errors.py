@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from datetime import date
 from types import MappingProxyType
 
+from domcaps_exporter.addresses import without_password, without_passwords
+
 _LONGEST = 200
 """Characters of a value that stand in a message."""
 
@@ -30,11 +32,11 @@ class DomcapsError(Exception):
 
 
 class SettingError(DomcapsError):
-    """`key` was given a value that is not allowed; the message says what was found and what was expected."""
+    """`key` was given a value that is not allowed; the message says what was found and what was expected, but no password."""
 
     def __init__(self, key: str, message: str) -> None:
-        super().__init__(f"{key}: {message}")
-        self.key, self.message = key, message
+        self.key, self.message = without_passwords(key), without_passwords(message)
+        super().__init__(f"{self.key}: {self.message}")
 
     @classmethod
     def of(cls, key: str, found: object, expected: str) -> SettingError:
@@ -43,7 +45,7 @@ class SettingError(DomcapsError):
 
 
 def spelt(found: object) -> str:
-    """A value of a YAML file in YAML's words (`true`, not Python's `True`), cut off where it is long."""
+    """A value of a YAML file in YAML's words (`true`, not Python's `True`), cut off where it is long, without a URI's password."""
     text = _spelt(found)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
@@ -57,7 +59,7 @@ def _spelt(found: object) -> str:
         return f"{{{', '.join(f'{_spelt(key)}: {_spelt(value)}' for key, value in found.items())}}}"
     if isinstance(found, date):
         return found.isoformat()
-    return "nothing" if found is None else repr(found)
+    return "nothing" if found is None else repr(without_password(found) if isinstance(found, str) else found)
 
 
 class FileTrouble(DomcapsError):

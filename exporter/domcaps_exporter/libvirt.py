@@ -1,9 +1,10 @@
-"""What is shared about libvirt: which one a host has, the newest that tables know, its machines' names. Pure."""
+"""What is shared about libvirt: which one a host has, the newest that tables know, its machines' names, its URIs. Pure."""
 
 from __future__ import annotations
 
 import re
 
+from domcaps_exporter.addresses import without_password
 from domcaps_exporter.model import question
 from domcaps_exporter.rules import Version
 from domcaps_exporter.view import View
@@ -42,12 +43,15 @@ def installed(view: View, arch: str) -> Version | None:
     return None
 
 
-_SECRET = re.compile(r"(://[^/?#]*?):[^/?#]*(?=@)")
+def insist_on_no_password(uri: str) -> None:
+    """libvirt takes none from a URI: it is a mistake, but none for a log.
 
-
-def without_password(uri: str) -> str:
-    """The URI without what stands in a password's place. libvirt takes none from a URI: it is a mistake, but none for a log."""
-    return _SECRET.sub(r"\1", uri)
+    Raises:
+        ValueError: there is one; the message has it not.
+    """
+    shown = without_password(uri)
+    if shown != uri:
+        raise ValueError(f"found a password in {shown}, expected none: libvirt takes it from its auth.conf")
 
 
 def stable(machine: str) -> str:

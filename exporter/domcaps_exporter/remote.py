@@ -28,6 +28,8 @@ _UNKNOWN = (18, 19, 20, 21)
 _PLAIN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 """What OpenSSL finds where the other side does not speak TLS."""
 
+_NO_ADDRESS = "no address that can be asked; expected http://HOST:PORT or https://USER:PASSWORD@HOST:PORT"
+
 _DOCUMENTS = 500
 """How many documents an exporter may have."""
 
@@ -50,8 +52,11 @@ def told(url: str, seconds: float) -> Told:
     Raises:
         RemoteError: it does not answer in time, or not as an exporter.
     """
-    parts = urlsplit(url)
-    if "@" in url.removeprefix(f"{parts.scheme}://{parts.netloc}"):
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise RemoteError(f"{shown(url)}: {_NO_ADDRESS}") from error
+    if "@" in url.partition("://")[2].removeprefix(parts.netloc):
         raise RemoteError(f"{shown(url)}: a '/', '?' or '#' in the name or the password; expected %2F, %3F or %23 in its place")
     try:
         return asyncio.run(_told(url.rstrip("/"), seconds))
@@ -78,6 +83,8 @@ def _hint(status: int, url: str) -> str:
 
 def _trouble(error: Exception, *, secure: bool) -> str:
     """Why there is no connection or no answer, and what may help."""
+    if isinstance(error, aiohttp.InvalidURL):
+        return _NO_ADDRESS  # its own words are the address, with the password
     found = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     found = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else found
     if isinstance(found, ssl.SSLCertVerificationError):

@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 from prometheus_client.parser import text_string_to_metric_families
 
 from domcaps_exporter import document, virsh
+from domcaps_exporter.addresses import without_password
 from domcaps_exporter.capabilities import Capabilities, exposed_by, truth_of, words_of
 from domcaps_exporter.diff import Guest, Side
 from domcaps_exporter.errors import DocumentError, DomcapsError
-from domcaps_exporter.libvirt import without_password
+from domcaps_exporter.libvirt import insist_on_no_password
 from domcaps_exporter.model import Document, Identity, Outcome
 
 LOCAL = "local"
@@ -56,15 +57,14 @@ def side(name: str, answered: Answered, seconds: float, others: Sequence[Guest] 
     if _EXPORTER.match(name):
         return _exporter(name, seconds)
     if _is_libvirt(name):
-        if (shown := without_password(name)) != name:
-            raise SideError(f"{shown}: a password stands in the URI; expected none: libvirt takes it from its auth.conf")
         return Side(name, tuple(_asked(name, others, seconds)), whole=False, asked=True)
     path = Path(name)
     if path.is_dir():
         return Side(name, tuple(_guests(name, answered(path))), whole=True)
     if path.exists():
         return Side(name, tuple(_filed(name, _read(path))), whole=False)
-    raise SideError(f"{name}: not there; expected an XML file, a recorded directory, http://HOST:PORT, a libvirt URI or `{LOCAL}`")
+    expected = f"an XML file, a recorded directory, http://HOST:PORT, a libvirt URI or `{LOCAL}`"
+    raise SideError(f"{without_password(name)}: not there; expected {expected}")
 
 
 # ---- this host and recorded ones ---------------------------------------------------------------------------------------------
@@ -133,8 +133,9 @@ def _asked(uri: str, others: Sequence[Guest], seconds: float) -> Iterator[Guest]
     """Each is named as the guest that it was asked for: `q35`, where libvirt answers `pc-q35-7.2`."""
     wanted = dict.fromkeys((other.known.driver, other.known.identity) for other in others) or {("", virsh.DEFAULT): None}
     try:
+        insist_on_no_password(uri)
         told = virsh.domcapabilities(uri, (identity for _, identity in wanted), seconds)
-    except virsh.VirshError as error:
+    except (ValueError, virsh.VirshError) as error:
         raise SideError(str(error)) from error
     for driver, identity in wanted:
         if identity in told:

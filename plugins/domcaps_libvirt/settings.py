@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from domcaps_exporter import SettingError
-from domcaps_exporter.libvirt import without_password
+from domcaps_exporter.libvirt import insist_on_no_password
 
 ALL = "all"
 KEYS = ("uris", "archs", "machines", "virttypes")
@@ -68,8 +68,11 @@ def _list(key: str, section: Mapping[str, object], form: re.Pattern[str], expect
 
 def _insist_on_no_password(uris: object) -> None:
     for uri in uris if isinstance(uris, list) else [uris]:
-        if isinstance(uri, str) and (shown := without_password(uri)) != uri:
-            raise SettingError("uris", f"found a password in {shown}, expected none: libvirt takes it from its auth.conf")
+        if isinstance(uri, str):
+            try:
+                insist_on_no_password(uri)
+            except ValueError as error:
+                raise SettingError("uris", str(error)) from error
 
 
 def _insist_on_one_each(uris: tuple[str, ...]) -> None:

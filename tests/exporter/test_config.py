@@ -59,6 +59,23 @@ def test_a_file_that_says_nothing_sets_nothing(file: Path, text: str) -> None:
             "targets: {a: qemu:///system}\n", "targets.a: found 'qemu:///system', expected a mapping", id="word for a target"
         ),
         pytest.param("targets: {a b: {uri: x}}\n", "targets.a b: expected a name of letters", id="target's name"),
+        pytest.param(
+            "targets: {a: {uri: [qemu+tcp://me:s3/cret@h]}}\n",
+            "targets.a.uri: found ['qemu+tcp://me@h'], expected",
+            id="URI in a list",
+        ),
+        pytest.param(
+            "targets: {a: qemu+tcp://me:secret@h/}\n", "targets.a: found 'qemu+tcp://me@h/', expected a", id="URI as target"
+        ),
+        pytest.param(
+            "targets: {qemu+tcp://me:secret@h/: {}}\n",
+            "targets.qemu+tcp://me@h/: expected a name of letters",
+            id="URI as target's name",
+        ),
+        pytest.param(
+            "drivers: {a: {}, qemu+tcp://me:secret@h/: 1}\n", "drivers.qemu+tcp://me@h/: found 1, expected", id="URI as driver"
+        ),
+        pytest.param("qemu+tcp://me:secret@h/: {}\n", "qemu+tcp://me@h/: no such key; allowed: drivers", id="URI as section"),
         pytest.param("targets: {a: {uri: x, uris: [y]}}\n", "targets.a.uris: a target has one uri", id="target of two"),
         pytest.param("targets: {a: {uri: x, timeout: 0}}\n", "targets.a.timeout: found '0'; expected a time", id="no time"),
         pytest.param(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import subprocess
 import sys
@@ -264,11 +265,22 @@ def test_a_libvirt_that_comes_to_hang_is_said_to_have_answered_some(virsh: Calla
         sides("local", "qemu:///system", hosting(REPORT, EMULATED), 2)
 
 
-def test_a_password_in_a_libvirts_uri_is_refused_and_not_repeated(virsh: Callable[[str], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize("secret", ["s@cr:t", "s3/cret", "s3?cret", "s3#cret"])
+def test_a_password_in_a_libvirts_uri_is_refused_and_not_repeated(
+    virsh: Callable[[str], None], tmp_path: Path, secret: str
+) -> None:
     virsh(ASKED.format(tmp_path) + "exit 1")
-    with pytest.raises(SideError, match=r"^qemu\+ssh://me@host/system: a password stands in the URI; expected none"):
-        side("qemu+ssh://me:s@cr:t@host/system", nothing, 5)
+    with pytest.raises(SideError, match=r"^found a password in qemu\+ssh://me@host/system, expected none"):
+        side(f"qemu+ssh://me:{secret}@host/system", nothing, 5)
     assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"), [("qemu+ssh://me:my secret@h/s", "qemu+ssh://me@h/s"), ("http:/me:secret@h", "http:/me@h")]
+)
+def test_what_is_no_address_is_told_without_the_password_all_the_same(name: str, printed: str) -> None:
+    with pytest.raises(SideError, match=rf"^{re.escape(printed)}: not there; expected an XML file"):
+        side(name, nothing, 5)
 
 
 # ---- another exporter --------------------------------------------------------------------------------------------------------
@@ -387,6 +399,17 @@ def test_a_password_that_breaks_the_address_is_not_printed(secret: str) -> None:
     with pytest.raises(SideError, match=r"^http://127\.0\.0\.1:1: .* expected %2F, %3F or %23") as caught:
         side(f"http://me:{secret}@127.0.0.1:1", nothing, 5)
     assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:x", "127.0.0.1:99999", "[::1", "", "x\u2100y"])
+def test_an_address_that_is_none_is_not_printed_with_the_password(place: str) -> None:
+    with pytest.raises(SideError, match=rf"^http://{re.escape(place)}: no address that can be asked; expected http://HOST:PORT"):
+        side(f"http://me:secret@{place}", nothing, 5)
+
+
+def test_a_scheme_may_be_written_large() -> None:
+    with pytest.raises(SideError, match=r"^HTTP://127\.0\.0\.1:1: connection refused$"):
+        side("HTTP://me:secret@127.0.0.1:1", nothing, 5)
 
 
 def test_a_closed_door_is_an_error_with_the_address_and_without_the_password() -> None:
