@@ -337,7 +337,8 @@ def _diff(said: Flags, before: str, after: str) -> int:
     if said.format not in flags.COMPARED:
         raise UsageError(f"--format: found {said.format!r}; expected {' or '.join(flags.COMPARED)}, which diff has")
     try:
-        comparison = diff.compared(*sides(before, after, partial(_answers, said), said.probe_timeout))
+        compared = sides(before, after, partial(_answers, said), said.probe_timeout, replayed=said.replay is not None)
+        comparison = diff.compared(*compared)
     except DomcapsError as error:
         return _complain(f"diff: {error}", 2)
     if not comparison.pairs:

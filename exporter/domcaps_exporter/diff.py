@@ -45,13 +45,14 @@ class Guest:
 class Side:
     """What is compared. `whole`: it is all that a host has, so that what it has no counterpart for is a difference too.
 
-    `asked`: it was asked about every guest of the other side.
+    `asked`: it was asked about every guest of the other side. `own`: the emulators that this very host's drivers found.
     """
 
     name: str
     guests: tuple[Guest, ...]
     whole: bool
     asked: bool = False
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,30 +34,37 @@ class SideError(DomcapsError):
     """Something that cannot be compared; the message names it, and says what was expected."""
 
 
-def sides(before: str, after: str, answered: Answered, seconds: float) -> tuple[Side, Side]:
+_NOBODY = Side("", (), whole=False)
+
+
+def sides(before: str, after: str, answered: Answered, seconds: float, *, replayed: bool = False) -> tuple[Side, Side]:
     """What these two names stand for, each asked within that many seconds.
 
     A libvirt answers whatever it is asked, and is therefore asked about the other side's guests; of two, the first chooses.
+
+    Args:
+        replayed: what is called this host is a recording of one.
 
     Raises:
         SideError: one stands for nothing that can be read.
         DomcapsError: a recording cannot be used.
     """
-    if _is_libvirt(before) and not _is_libvirt(after):
-        known = side(after, answered, seconds)
-        return side(before, answered, seconds, known.guests), known
-    known = side(before, answered, seconds)
-    return known, side(after, answered, seconds, known.guests)
+    turned = _is_libvirt(before) and not _is_libvirt(after)
+    known = side(after if turned else before, answered, seconds)
+    known = replace(known, own=frozenset()) if replayed else known
+    asked = side(before if turned else after, answered, seconds, known)
+    return (asked, known) if turned else (known, asked)
 
 
-def side(name: str, answered: Answered, seconds: float, others: Sequence[Guest] = ()) -> Side:
-    """What this name stands for; a libvirt for its answers about `others`, or about its default guest where there are none."""
+def side(name: str, answered: Answered, seconds: float, other: Side = _NOBODY) -> Side:
+    """What this name stands for; a libvirt for its answers about `other`'s guests, or about its default guest where it has none."""
     if name == LOCAL:
-        return Side(LOCAL, tuple(_guests(LOCAL, answered(None))), whole=True)
+        outcomes = answered(None)
+        return Side(LOCAL, tuple(_guests(LOCAL, outcomes)), whole=True, own=_found(outcomes))
     if _EXPORTER.match(name):
         return _exporter(name, seconds)
     if _is_libvirt(name):
-        return Side(name, tuple(_asked(name, others, seconds)), whole=False, asked=True)
+        return Side(name, tuple(_asked(name, other, seconds)), whole=False, asked=True)
     path = Path(name)
     if path.is_dir():
         return Side(name, tuple(_guests(name, answered(path))), whole=True)
@@ -78,6 +85,12 @@ def _guests(name: str, outcomes: Iterable[Outcome]) -> Iterator[Guest]:
         for report in outcome.reports:
             words = None if report.document is None else words_of(outcome.driver, report.identity, report.document)
             yield Guest(truth_of(outcome.driver, report), words, proven=True)
+
+
+def _found(outcomes: Iterable[Outcome]) -> frozenset[str]:
+    """The emulators that its drivers have found; of what another program tells, nobody has seen any."""
+    reports = (report for outcome in outcomes for report in outcome.reports)
+    return frozenset(report.identity.emulator for report in reports if report.source == "native")
 
 
 # ---- documents ---------------------------------------------------------------------------------------------------------------
@@ -129,12 +142,12 @@ def _is_libvirt(name: str) -> bool:
     return _LIBVIRT.fullmatch(name) is not None and not _EXPORTER.match(name)
 
 
-def _asked(uri: str, others: Sequence[Guest], seconds: float) -> Iterator[Guest]:
+def _asked(uri: str, other: Side, seconds: float) -> Iterator[Guest]:
     """Each is named as the guest that it was asked for: `q35`, where libvirt answers `pc-q35-7.2`."""
-    wanted = dict.fromkeys((other.known.driver, other.known.identity) for other in others) or {("", virsh.DEFAULT): None}
+    wanted = dict.fromkeys((guest.known.driver, guest.known.identity) for guest in other.guests) or {("", virsh.DEFAULT): None}
     try:
         insist_on_no_password(uri)
-        told = virsh.domcapabilities(uri, (identity for _, identity in wanted), seconds)
+        told = virsh.domcapabilities(uri, (identity for _, identity in wanted), seconds, own=other.own)
     except (ValueError, virsh.VirshError) as error:
         raise SideError(str(error)) from error
     for driver, identity in wanted:

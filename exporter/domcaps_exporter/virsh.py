@@ -6,9 +6,8 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from domcaps_exporter.errors import DomcapsError
 from domcaps_exporter.libvirt import stable
@@ -17,8 +16,21 @@ from domcaps_exporter.model import Identity
 DEFAULT = Identity("", "", "", "")
 """The guest that libvirt chooses."""
 
-_EMULATOR = re.compile("qemu|kvm|bhyve")
-"""What an emulator's file is called. libvirt runs what it is asked about, and a document may name any program there is."""
+_EMULATOR = re.compile(
+    r"""
+    (
+        (/usr(/local)?)?/s?bin | /usr(/local)?/libexec          # most of them; FreeBSD; Red Hat's family
+        | /usr(/local)?/(libexec|lib(64)?)/xen(-[0-9.]+)?/bin   # Xen's own device model
+        | /run/libvirt/nix-emulators | /run/current-system/sw/bin   # NixOS
+    )
+    /(((xen-)?qemu-system-[a-z0-9_]+(-[a-z]+)?) | qemu(-kvm)? | kvm(-spice)? | bhyve)
+    """,
+    re.VERBOSE,
+)
+"""An emulator where distributions put it. libvirt runs what it is asked about, and a document may name any program there is.
+
+Only root writes into these folders. /nix/store is none of them: it is root's, but whoever may build has put there what he built.
+"""
 
 _UNREACHED = re.compile("failed to connect", re.IGNORECASE)
 
@@ -35,11 +47,17 @@ class _Late(VirshError):
     """It did not answer in time."""
 
 
-def domcapabilities(uri: str, guests: Iterable[Identity], seconds: float) -> dict[Identity, tuple[Identity, bytes]]:
+def domcapabilities(
+    uri: str, guests: Iterable[Identity], seconds: float, own: Collection[str] = ()
+) -> dict[Identity, tuple[Identity, bytes]]:
     """What libvirt says of each of these guests, in so many seconds for all: what it was asked at last, and the XML.
 
     An emulator that it has not may be another one there, and a version of a machine another version: it is asked about its own
-    then. A guest that it refuses all the same is left out.
+    then, and always where a stranger says that it lies where no distribution puts one. A guest that it refuses all the same is left
+    out.
+
+    Args:
+        own: emulators that this host has itself, wherever they are.
 
     Raises:
         VirshError: it is not reached, does not answer in time, or refuses every guest.
@@ -47,7 +65,7 @@ def domcapabilities(uri: str, guests: Iterable[Identity], seconds: float) -> dic
     until, told, refusal = time.monotonic() + seconds, {}, None
     wanted = dict.fromkeys(guests)
     for number, guest in enumerate(wanted):
-        for way in _ways(guest):
+        for way in _ways(guest, own):
             try:
                 told[guest] = way, _asked(uri, way, until)
                 break
@@ -61,9 +79,9 @@ def domcapabilities(uri: str, guests: Iterable[Identity], seconds: float) -> dic
     return told
 
 
-def _ways(guest: Identity) -> Iterator[Identity]:
+def _ways(guest: Identity, own: Collection[str]) -> Iterator[Identity]:
     machines = dict.fromkeys((guest.machine, stable(guest.machine)))
-    emulators = dict.fromkeys((guest.emulator if _EMULATOR.search(Path(guest.emulator).name) else "", ""))
+    emulators = dict.fromkeys((guest.emulator if guest.emulator in own or _EMULATOR.fullmatch(guest.emulator) else "", ""))
     return (replace(guest, machine=machine, emulator=emulator) for machine in machines for emulator in emulators)
 
 

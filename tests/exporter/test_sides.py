@@ -221,13 +221,80 @@ def test_a_libvirt_without_this_emulator_or_version_is_asked_about_its_own(virsh
     assert (pair.after.name, pair.like, pair.differences) == ("x86_64 pc-q35-9.0 kvm", True, ())
 
 
-def test_libvirt_is_not_made_to_run_whatever_a_document_names(virsh: Callable[[str], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/qemu/reboot",
+        "/tmp/incoming/qemu.sh",
+        "/tmp/qemu-system-x86_64",
+        "/home/me/usr/bin/qemu-system-x86_64",
+        "/usr/bin/../../tmp/qemu-system-x86_64",
+        "/usr/bin/x/../../../tmp/qemu-system-x86_64",
+        "//usr/bin/qemu-system-x86_64",
+        "/usr/lib/xen/../../../tmp/bin/qemu-system-i386",
+        "/usr/lib/xen-../bin/../qemu-system-i386",
+        "/nix/store/00000000000000000000000000000000-qemu/bin/qemu-system-x86_64",
+        "bin/qemu-system-x86_64",
+        "qemu-system-x86_64",
+        "/usr/bin/qemu-img",
+        "/usr/bin/qemu-system-x86_64.sh",
+        "/usr/bin/qemu-system-x86_64 --help",
+        "/usr/bin/reboot",
+    ],
+)
+def test_libvirt_is_not_made_to_run_whatever_a_document_names(virsh: Callable[[str], None], tmp_path: Path, path: str) -> None:
     (tmp_path / "answer").write_bytes(write(DOCUMENT))
-    (tmp_path / "a.xml").write_bytes(write(replace(DOCUMENT, path="/qemu/reboot")))
+    (tmp_path / "a.xml").write_bytes(write(replace(DOCUMENT, path=path)))
     virsh(ASKED.format(tmp_path) + f"cat {tmp_path}/answer")
     before, after = sides(str(tmp_path / "a.xml"), "qemu:///system", nothing, 5)
     assert recorded(tmp_path) == [["--arch=x86_64", "--machine=pc-q35-7.2", "--virttype=kvm"]]
     assert compared(before, after).equal
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/usr/bin/qemu-system-x86_64",
+        "/bin/qemu-system-x86_64-microvm",
+        "/usr/bin/kvm",
+        "/usr/libexec/qemu-kvm",
+        "/usr/libexec/xen-qemu-system-i386",
+        "/usr/lib/xen-4.17/bin/qemu-system-i386",
+        "/usr/lib64/xen/bin/qemu-system-i386",
+        "/usr/libexec/xen/bin/qemu-system-i386",
+        "/usr/local/lib/xen/bin/qemu-system-i386",
+        "/usr/sbin/bhyve",
+        "/usr/local/bin/qemu-system-aarch64",
+        "/run/libvirt/nix-emulators/qemu-system-x86_64",
+    ],
+)
+def test_libvirt_is_asked_about_the_emulator_where_a_distribution_puts_it(
+    virsh: Callable[[str], None], tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "answer").write_bytes(write(DOCUMENT))
+    (tmp_path / "a.xml").write_bytes(write(replace(DOCUMENT, path=path)))
+    virsh(ASKED.format(tmp_path) + f"cat {tmp_path}/answer")
+    sides(str(tmp_path / "a.xml"), "qemu:///system", nothing, 5)
+    assert recorded(tmp_path) == [[f"--emulatorbin={path}", "--arch=x86_64", "--machine=pc-q35-7.2", "--virttype=kvm"]]
+
+
+@pytest.mark.parametrize(
+    ("whose", "source", "passed_on"),
+    [
+        ("local", "native", ["--emulatorbin=/opt/qemu/bin/qemu-system-x86_64"]),
+        ("local", "qemu+ssh://elsewhere/system", []),
+        ("replayed", "native", []),
+        ("recorded", "native", []),
+    ],
+)
+def test_an_emulator_elsewhere_counts_if_this_very_host_has_it(
+    virsh: Callable[[str], None], tmp_path: Path, whose: str, source: str, passed_on: list[str]
+) -> None:
+    (tmp_path / "answer").write_bytes(write(DOCUMENT))
+    virsh(ASKED.format(tmp_path) + f"cat {tmp_path}/answer")
+    host = hosting(replace(REPORT, identity=replace(IDENTITY, emulator="/opt/qemu/bin/qemu-system-x86_64"), source=source))
+    sides(str(tmp_path) if whose == "recorded" else "local", "qemu:///system", host, 5, replayed=whose == "replayed")
+    assert recorded(tmp_path) == [[*passed_on, "--arch=x86_64", "--machine=q35", "--virttype=kvm"]]
 
 
 def test_a_guest_that_libvirt_refuses_is_left_out_unless_it_is_the_last(virsh: Callable[[str], None], tmp_path: Path) -> None:
