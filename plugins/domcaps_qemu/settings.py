@@ -57,7 +57,7 @@ def wanted(section: Mapping[str, object], profile: str) -> Wanted:
             raise SettingError(str(key), f"no such key; allowed: {', '.join(KEYS)}")
     archs = _words("archs", section.get("archs", []), (*ARCHS, ALL))
     user = section.get("guest_user", "")
-    if not isinstance(user, str):
+    if not isinstance(user, str) or "/" in user:
         raise SettingError.of("guest_user", user, "expected a user's name")
     return Wanted(
         archs=tuple(ARCHS) if ALL in archs else archs,
@@ -96,12 +96,21 @@ def _words(key: str, found: object, allowed: tuple[str, ...] = ()) -> tuple[str,
 
 def _machines(found: object) -> dict[str, tuple[str, ...]]:
     if not isinstance(found, dict):
-        names = _words("machines", found)
+        names = _names("machines", found)
         return {"": names} if names else {}
     for arch in found:
         if arch not in ARCHS:
             raise SettingError("machines", f"found the architecture {arch!r}, allowed are {', '.join(ARCHS)}")
-    return {str(arch): _words(f"machines.{arch}", names) for arch, names in found.items()}
+    return {str(arch): _names(f"machines.{arch}", names) for arch, names in found.items()}
+
+
+def _names(key: str, found: object) -> tuple[str, ...]:
+    """Whether there are such machines, only a host can say; what is a path or an address is none on any."""
+    names = _words(key, found)
+    for name in names:
+        if "/" in name:
+            raise SettingError.of(key, name, "expected a machine's name")
+    return names
 
 
 def _paths(found: object) -> tuple[str, ...]:
