@@ -22,16 +22,17 @@ _PLAIN = re.compile(
 )
 """How an address goes on that has no password."""
 
-_SECRET = re.compile(r":.*(?=@)", re.DOTALL)
-"""A password's place, where it has one. What may stand in a password (/, ?, #, even @) ends it nowhere but at the last @."""
-
 
 def without_password(text: str) -> str:
-    """An address, or whatever somebody took for one, without what stands in a password's place."""
-    for mark in _MARK.finditer(text):
-        rest = text[mark.end() :]
-        if not _PLAIN.match(rest):
-            return text[: mark.end()] + _SECRET.sub("", rest, count=1)
+    """An address, or whatever somebody took for one, without what stands in a password's place.
+
+    What may stand in a password (/, ?, #, even @) ends it nowhere but at the last @.
+    """
+    end = text.rfind("@")
+    for mark in _MARK.finditer(text, 0, max(end, 0)):
+        colon = text.find(":", mark.end(), end)
+        if colon >= 0 and not _PLAIN.match(text, mark.end()):
+            return text[:colon] + text[end:]
     return text
 
 

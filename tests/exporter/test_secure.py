@@ -625,6 +625,7 @@ GIVEN_UP = "what keeps callers out cannot be given up while it serves; put it ba
 @pytest.mark.parametrize(
     ("whole", "half"),
     [(TLS + USERS, TLS), (TLS + USERS, f"{TLS}basic_auth_users:\n"), (USERS, ""), (USERS, "basic_auth_users: {}")],
+    ids=["cut", "cut within", "emptied", "of nobody"],
 )
 def test_half_a_file_without_its_users_lets_nobody_in(file: Path, whole: str, half: str, caplog: pytest.LogCaptureFixture) -> None:
     async def ask() -> list[int]:
