@@ -49,11 +49,15 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the file says: the sections per driver, raw, what to show besides the usual, and what /probe may ask."""
+    """What the file says: the sections per driver, raw, what to show besides the usual, and what /probe may ask.
+
+    `borrowed`: driver -> the other file that its section comes from.
+    """
 
     drivers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     metrics: Options = field(default_factory=Options)
     targets: Mapping[str, Wish] = field(default_factory=dict)
+    borrowed: Mapping[str, Path] = field(default_factory=dict)
 
 
 class ConfigError(DomcapsError):
@@ -128,7 +132,7 @@ def _left_out(file: Path, found: object) -> frozenset[str]:
     return frozenset(found)
 
 
-def claim(file: Path, sections: Collection[str], drivers: Collection[str]) -> None:
+def claim(file: Path | None, sections: Collection[str], drivers: Collection[str]) -> None:
     """Every section must belong to one of `drivers`.
 
     Raises:

@@ -268,8 +268,34 @@ def test_a_recording_answers_like_the_host_it_was_made_on(world: World, tmp_path
     place = str(tmp_path / "recorded")
     assert world.run("record", "acme", place) == Done(0, f"{place}: 1 answers\n", "")
     replayed = world.run("--replay", place, "show", "--format=xml", world.mode("refuse"))
-    assert replayed == world.run("show", "--format=xml")
-    assert replayed.code == 0
+    assert (replayed.code, replayed.out) == (0, world.run("show", "--format=xml").out)
+    assert world.run("record", "acme", place).err.startswith(f"domcaps-exporter: note: {place}: this replaced the recording of 20")
+
+
+def test_a_recording_is_read_with_the_settings_it_was_made_with_unless_there_are_others(world: World, tmp_path: Path) -> None:
+    place, hidden = str(tmp_path / "recorded"), 'if settings.section("acme").get("seen") != "yes": return []\n        '
+    (tmp_path / "acme_plugin.py").write_text(ACME.replace("return [Report", f"{hidden}return [Report"))
+    assert world.run("record", "acme", place, world.configure("drivers: {acme: {seen: 'yes'}}\n")).code == 0
+    then = f"{place} was recorded with drivers: {{acme: {{'seen': 'yes'}}}}"
+    assert world.run("--replay", place, "show").out.startswith("acme: x86_64 q35 kvm\n")
+    lost = world.run("diff", place, "local")
+    assert (lost.code, "- the whole kind of guest" in lost.out) == (2, False)
+    assert f"note: {then}, and is read by that; the other side may have other settings\n" in lost.err
+    same = world.run("diff", place, "local", world.configure("drivers: {acme: {seen: 'yes'}}\n"))
+    assert (same.code, same.err) == (0, "")
+    other = world.run("--replay", place, "show", world.configure("drivers: {acme: {seen: 'no'}}\n"))
+    assert f"note: --replay: {then}; it is read by the section of {tmp_path}/domcaps.yaml, which differs\n" in other.err
+    assert "acme: x86_64 q35 kvm" not in other.out
+
+
+def test_what_is_wrong_with_a_recordings_settings_is_told_with_its_file(world: World, tmp_path: Path) -> None:
+    place = str(tmp_path / "recorded")
+    assert world.run("record", "acme", place, world.configure("drivers: {acme: {mode: answer}}\n")).code == 0
+    manifest = tmp_path / "recorded" / "recording.json"
+    manifest.write_text(manifest.read_text().replace('"mode": "answer"', '"mode": "sing"'))
+    done = world.run("--replay", place, "show")
+    assert (done.code, done.out) == (2, "")
+    assert f"error: {manifest}: drivers.acme.mode: found 'sing', expected answer, hang" in done.err
 
 
 def test_what_show_writes_diff_reads_however_many_documents_it_is(world: World, tmp_path: Path) -> None:
