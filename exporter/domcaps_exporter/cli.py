@@ -322,11 +322,15 @@ def _show(said: Flags, chosen: Selector) -> int:
     _insist_on_driver(chosen, mustered)
     chronicle = state.consulted(said, [driver.name for driver in mustered.drivers], lambda: _judges(mustered))
     service, answers = _once(said, mustered, chronicle)
-    outcomes = [_choose(chosen, outcome) for outcome in answers] if chosen.wanted else answers
-    missed = None if chronicle is None else [loss for loss in chronicle.losses if chosen.chooses(labels(loss))]
+    asked = [outcome for outcome in answers if chosen.wanted.get("driver", outcome.driver) == outcome.driver]
+    outcomes = [_choose(chosen, outcome) for outcome in asked]
+    missed = None if chronicle is None else _missed(chosen, outcomes, chronicle.losses)
     _print(_shown(said.format, service, outcomes, missed))
     if chosen.wanted and not missed and not any(outcome.reports for outcome in outcomes):
-        return _complain(f"show: {show.nothing(chosen, answers)}", 1)
+        if any(outcome.reports for outcome in asked):
+            _complain(f"show: {show.nothing(chosen, asked)}", 1)
+        _tell_failures(asked)
+        return 1
     return _tell_failures(outcomes)
 
 
@@ -344,9 +348,19 @@ def _selector(text: str = "") -> Selector:
 
 
 def _choose(chosen: Selector, outcome: Outcome) -> Outcome:
-    """With those reports only that are selected."""
-    reports = tuple(one for one in outcome.reports if chosen.chooses({"driver": outcome.driver, **asdict(one.identity)}))
-    return replace(outcome, reports=reports)
+    """With those reports only that are selected, also by the version that the machine's name means here."""
+
+    def chooses(report: Report) -> bool:
+        words = {"driver": outcome.driver, **asdict(report.identity)}
+        return chosen.chooses(words) or (report.canonical != "" and chosen.chooses({**words, "machine": report.canonical}))
+
+    return replace(outcome, reports=tuple(filter(chooses, outcome.reports)))
+
+
+def _missed(chosen: Selector, outcomes: Iterable[Outcome], losses: Iterable[Loss]) -> list[Loss]:
+    """The losses that are selected, and those of the guests that are."""
+    shown = {(outcome.driver, report.identity) for outcome in outcomes for report in outcome.reports}
+    return [loss for loss in losses if chosen.chooses(labels(loss)) or (loss.driver, loss.identity) in shown]
 
 
 def _tell_failures(outcomes: Iterable[Outcome]) -> int:

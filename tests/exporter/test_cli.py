@@ -256,6 +256,28 @@ def test_a_probe_that_hangs_does_not_hold_the_command(world: World) -> None:
     assert time.monotonic() - before < 10
 
 
+def test_what_was_selected_and_gave_no_answer_says_so_and_who_was_not_says_nothing(world: World) -> None:
+    install(world.folder, "void", ACME.replace("acme", "void"))
+    modes = world.configure("drivers: {acme: {mode: refuse}, void: {mode: absent}}\n")
+    refused, absent = world.run("show", "driver=acme", modes), world.run("show", "driver=void", modes)
+    refusal = "acme: no answer (refused): acmed: permission denied\n"
+    assert refused == Done(1, refusal, "domcaps-exporter: error: acme: acmed: permission denied\n")
+    assert absent == Done(1, "void: no answer (absent): no voidd\n", "domcaps-exporter: error: void: no voidd\n")
+    both = world.run("show", "machine=pc", world.configure("drivers: {acme: {mode: refuse}}\n"))
+    assert both.err.splitlines() == [
+        "domcaps-exporter: error: show: this host has nothing of what was selected; there is void x86_64 q35 kvm",
+        "domcaps-exporter: error: acme: acmed: permission denied",
+    ]
+    assert world.run("show", "driver=void", world.mode("refuse")).code == 0
+
+
+def test_a_machine_is_selected_also_by_the_version_that_its_name_means(world: World, tmp_path: Path) -> None:
+    source = ACME.replace("GUEST, DOCUMENT)", 'GUEST, DOCUMENT, canonical="pc-q35-7.2")')
+    (tmp_path / "acme_plugin.py").write_text(source)
+    for name, code in (("q35", 0), ("pc-q35-7.2", 0), ("pc-q35-8.0", 1), ("", 1)):
+        assert world.run("show", f"machine={name}").code == code
+
+
 def test_a_reader_who_leaves_early_is_no_error(world: World) -> None:
     with subprocess.Popen([*ALONE, "show"], env=world.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
