@@ -74,7 +74,7 @@ def test_another_exporters_host_is_compared_over_the_network(recorded: str, docu
         (("nowhere", "local"), "diff: nowhere: not there; expected an XML file, a recorded directory, http://HOST:PORT"),
         (("http://127.0.0.1:1", "local"), "diff: http://127.0.0.1:1: "),
         (("/", "local"), "diff: /: there is no recording.json in it; expected a folder that `record` wrote"),
-        (("local",), "diff: found 'local' after it; expected A B"),
+        (("local",), "diff: found 'local' after the command; expected A B"),
         (("a", "b", "--format=xml"), "--format: found 'xml'; expected table or json, which diff has"),
     ],
 )

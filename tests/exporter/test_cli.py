@@ -20,6 +20,7 @@ from urllib.request import urlopen
 import pytest
 
 from domcaps_exporter.cli import main
+from domcaps_exporter.commands import COMMANDS
 from domcaps_exporter.flags import UsageError, parse
 
 COMMAND = str(Path(sys.executable).with_name("domcaps-exporter"))
@@ -113,10 +114,16 @@ def world(tmp_path: Path) -> World:
     [
         (["serv"], "found the command 'serv'; expected one of serve, show, "),
         (["show", "qemu"], "show: found 'qemu'; expected LABEL=VALUE with one of driver, "),
-        (["show", "arch=a", "b"], "show: found 'arch=a' 'b' after it; expected [SELECTOR]"),
-        (["diff", "a"], "diff: found 'a' after it; expected A B"),
+        (["show", "arch=a", "b"], "show: found 'arch=a' 'b' after the command; expected [SELECTOR]"),
+        (["diff", "a"], "diff: found 'a' after the command; expected A B"),
         (["completion", "csh"], "completion: found 'csh'; expected one of bash, zsh, fish"),
-        (["record", "qemu"], "record: found 'qemu' after it; expected DRIVER DIR"),
+        (["record", "qemu"], "record: found 'qemu' after the command; expected DRIVER DIR"),
+        (["textfile", ""], "textfile: found '' after the command; expected FILE"),
+        (["diff", "", "local"], "diff: found '' 'local' after the command; expected A B"),
+        (["--state.file="], "--state.file: found nothing; expected a name"),
+        (["--replay", "", "show"], "--replay: found nothing; expected a name"),
+        (["serve", "--format=xml"], "--format: means nothing to serve; expected it with show or diff only"),
+        (["--format", "json", "drivers"], "--format: means nothing to drivers; expected it with show or diff only"),
         (["--web.listen"], "unrecognized arguments: --web.listen"),
         (["--driver.Q"], "--driver.Q: expected --driver.NAME or --no-driver.NAME"),
         (["--driver.qemu=yes"], "--driver.qemu=yes: expected --driver.NAME"),
@@ -134,7 +141,7 @@ def world(tmp_path: Path) -> World:
         (["--web.listen-address", "19177"], "--web.listen-address: found '19177'; expected :PORT"),
         (["--web.listen-address", ":99999"], "--web.listen-address: found ':99999'; expected :PORT"),
         (["--web.listen-address", "::1:80"], "--web.listen-address: found '::1:80'; expected :PORT"),
-        (["--web.telemetry-path", "metrics"], "--web.telemetry-path: found 'metrics'; expected a path"),
+        (["--web.telemetry-path", "metrics"], "--web.telemetry-path: found 'metrics'; expected a path that begins with /"),
         (["--web.telemetry-path", "/documents"], "--web.telemetry-path: found '/documents'; expected a path that nothing else has"),
         (["show", "--format", "yaml"], "--format: invalid choice: 'yaml'"),
     ],
@@ -175,6 +182,12 @@ def test_serving_is_what_it_does_when_nothing_is_said() -> None:
         "/metrics",
         30,
     )
+
+
+@pytest.mark.parametrize("command", [*COMMANDS])
+def test_every_command_takes_the_flags_of_the_service(command: str) -> None:
+    flags = ["--web.telemetry-path=/x", "--web.systemd-socket", "--state.file=x", "--series.limit=7", "--log.format=json"]
+    assert parse([command, *("x" for word in COMMANDS[command] if word[0] != "["), *flags]).series_limit == 7
 
 
 def test_a_flag_is_not_guessed_from_its_beginning() -> None:

@@ -68,7 +68,7 @@ def test_of_many_losses_some_are_named(count: int, expected: str, tmp_path: Path
             2,
             "forget: found 'vfio'; expected LABEL=VALUE with one of driver, emulator, arch",
         ),
-        (["forget", "value=a", "value=b"], 2, "forget: found 'value=a' 'value=b' after it; expected [SELECTOR]"),
+        (["forget", "value=a", "value=b"], 2, "forget: found 'value=a' 'value=b' after the command; expected [SELECTOR]"),
         (
             ["forget", "--state.file=/no/such/folder/state.json"],
             2,
