@@ -8,6 +8,7 @@ stderr, `domcaps-exporter: error: …`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import logging
 import os
@@ -39,7 +40,7 @@ from domcaps_exporter import (
 )
 from domcaps_exporter.basis import Judge
 from domcaps_exporter.chronicle import Chronicle
-from domcaps_exporter.commands import PROGRAM
+from domcaps_exporter.commands import HEEDED, PROGRAM
 from domcaps_exporter.drivers import Mustered, Plugin, installed, is_ours, judges, muster
 from domcaps_exporter.durations import moment
 from domcaps_exporter.errors import DomcapsError, FileTrouble, RecordingError, SettingError, spelt
@@ -83,7 +84,7 @@ def _configuring(said: Flags) -> Flags:
     """With what the files say that it names."""
     if said.config_file:
         said.config = config.load(said.config_file)
-    return _as_recorded(said, said.replay, "--replay: ") if said.replay else said
+    return _as_recorded(said, said.replay, "--replay: ") if said.replay and "replay" in HEEDED[said.command] else said
 
 
 def _run(said: Flags) -> int:
@@ -412,7 +413,10 @@ def _answers(said: Flags, recorded: Path | None) -> Sequence[Outcome]:
 
 
 def _forget(said: Flags, text: str | None = None) -> int:
-    return _print(_bytes("".join(f"{line}\n" for line in state.acknowledge(said, os.environ, text))))
+    lines = state.acknowledge(said, os.environ, text)
+    if not lines:
+        _note("there is nothing to forget")
+    return _print(_bytes("".join(f"{line}\n" for line in lines)))
 
 
 def _write_textfile(said: Flags, file: Path) -> int:
@@ -428,7 +432,9 @@ def _write_textfile(said: Flags, file: Path) -> int:
     try:
         textfile.write(file, service.textfile(outcomes))
     except OSError as error:
-        raise FileTrouble(f"textfile: {file}", error, "a file in a folder that this user may write to") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        expected = f"room for it in {file.parent}" if full else "a file in a folder that this user may write to"
+        raise FileTrouble(f"textfile: {file}", error, expected) from error
     return _tell_failures(outcomes)
 
 

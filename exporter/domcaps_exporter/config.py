@@ -175,7 +175,8 @@ def parsed(file: Path, data: bytes, loader: type[Unrepeated]) -> object:
     try:
         return yaml.load(data, loader)  # noqa: S506  a SafeLoader that refuses more
     except yaml.MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        last = max(1, len(data.splitlines()))  # an end that is missing is missed on the line after it
+        where = f"line {min(error.problem_mark.line + 1, last)}: " if error.problem_mark else ""
         raise ConfigError(file, f"{where}{error.problem or error.context}") from error
     except RecursionError as error:
         raise ConfigError(file, "nested too deeply") from error
