@@ -289,7 +289,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
             yield "  two kinds of guests: what differs may be theirs, not the hosts'"
         for guest in pair.lame:
             side = comparison.before if guest is pair.before else comparison.after
-            yield f"  such a guest cannot run, by {printable(side.name)}:"
+            yield f"  {printable(side.name)} says that such a guest cannot run:"
             yield from _because(_why(guest) or ("no reason given",))
         for difference in sorted(pair.differences, key=lambda one: tuple(_MARKS).index(one.kind)):
             yield from _told(difference)
@@ -301,7 +301,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         why = "one side has several of this kind" if guest in comparison.several else "the other side has none"
         yield f"\n{printable(guest.name)}\n? not compared: {why}"
     for guest in comparison.refused:
-        yield f"\n{printable(guest.name)}\n  such a guest cannot run, and is refused:"
+        yield f"\n{printable(guest.name)}\n  such a guest cannot run, and libvirt refuses it:"
         yield from _because(_why(guest) or ("no reason given",))
 
 

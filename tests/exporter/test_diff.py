@@ -154,7 +154,7 @@ def test_a_guest_that_cannot_run_though_libvirt_lists_it_is_equal_in_words_and_s
     there = compared(words, lame)
     assert there.equal
     assert as_text(there) == (
-        "from vk.xml\nto   local\n\nx86_64 q35 kvm\n  such a guest cannot run, by local:\n"
+        "from vk.xml\nto   local\n\nx86_64 q35 kvm\n  local says that such a guest cannot run:\n"
         "    the user that runs guests may not open /dev/kvm (is it in the group kvm?)\n  equal\n"
     )
     for comparison, side in ((there, "after"), (compared(lame, words), "before")):
@@ -167,8 +167,8 @@ def test_that_a_guest_cannot_run_is_told_once() -> None:
     both = compared(Side("a", (proven(LAME),), whole=True), Side("b", (proven(LAME),), whole=True))
     assert (as_text(lost).count("may not open"), "such a guest" in as_text(lost)) == (1, False)
     assert [line for line in as_text(both).splitlines() if "cannot run" in line] == [
-        "  such a guest cannot run, by a:",
-        "  such a guest cannot run, by b:",
+        "  a says that such a guest cannot run:",
+        "  b says that such a guest cannot run:",
     ]
     assert both.equal
 
@@ -241,7 +241,7 @@ def test_a_guest_that_cannot_run_here_is_no_loss_where_it_is_refused_and_told() 
     host = Side("here", (Guest(lame, None, proven=True), named("q35", "qemu")), whole=True)
     agreed = compared(host, Side("qemu:///system", (named("q35", "qemu"),), whole=False, asked=True))
     assert agreed.equal
-    assert "\n\nx86_64 q35 kvm\n  such a guest cannot run, and is refused:\n    there is no /dev/kvm " in as_text(agreed)
+    assert "\n\nx86_64 q35 kvm\n  such a guest cannot run, and libvirt refuses it:\n    there is no /dev/kvm " in as_text(agreed)
     assert json.loads(as_json(agreed))["refused"][0]["reasons"][0]["prerequisite"] == "dev-kvm"
     assert compared(host, Side("one.xml", (named("q35", "qemu"),), whole=False)).refused == ()
 
