@@ -43,7 +43,7 @@ from domcaps_exporter.chronicle import Chronicle
 from domcaps_exporter.commands import HEEDED, PROGRAM
 from domcaps_exporter.drivers import Mustered, Plugin, installed, is_ours, judges, muster
 from domcaps_exporter.durations import moment
-from domcaps_exporter.errors import DomcapsError, FileTrouble, RecordingError, SettingError, spelt
+from domcaps_exporter.errors import DomcapsError, FileTrouble, RecordingError, SettingError
 from domcaps_exporter.exposition import TEXT_0
 from domcaps_exporter.flags import Flags, UsageError
 from domcaps_exporter.host import Paths, RealHost, Store
@@ -198,7 +198,9 @@ def _as_recorded(said: Flags, directory: Path, prefix: str = "") -> Flags:
     borrowed, own = said.config.borrowed, said.config.drivers.get(name, {})
     if section is None or section == own:
         return said
-    then = f"{prefix}{directory} was recorded with drivers: {{{name}: {spelt(section)}}}"
+    then = (
+        f"{prefix}{directory} was recorded with {_listed(section)} of drivers.{name} set"  # no values: a stranger's may be secret
+    )
     if name in said.config.drivers and name not in borrowed:
         _note(f"{then}; it is read by the section of {said.config_file}, which differs")
         return said

@@ -50,27 +50,15 @@ def told(url: str, seconds: float) -> Told:
     Raises:
         RemoteError: it does not answer in time, or not as an exporter.
     """
-    secure = _insist_on_address(url).lower() == "https"
+    parts = urlsplit(url)
+    if "@" in url.removeprefix(f"{parts.scheme}://{parts.netloc}"):
+        raise RemoteError(f"{shown(url)}: a '/', '?' or '#' in the name or the password; expected %2F, %3F or %23 in its place")
     try:
         return asyncio.run(_told(url.rstrip("/").removesuffix("/metrics"), seconds))
     except TimeoutError as error:
         raise RemoteError(f"{shown(url)}: no answer within {seconds:g} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise RemoteError(f"{shown(url)}: {_trouble(error, secure=secure)}") from error
-
-
-def _insist_on_address(url: str) -> str:
-    """Its scheme, where it has a host, and a port that can be one."""
-    scheme = url.partition(":")[0]
-    try:
-        parts = urlsplit(url)
-        if "@" in url.removeprefix(f"{parts.scheme}://{parts.netloc}"):
-            raise RemoteError(f"{shown(url)}: a '/', '?' or '#' in the name or the password; expected %2F, %3F or %23 in its place")
-        if parts.hostname and parts.port != 0:
-            return scheme
-    except ValueError:
-        pass
-    raise RemoteError(f"{shown(url)}: no address of an exporter; expected {scheme}://HOST:PORT")
+        raise RemoteError(f"{shown(url)}: {_trouble(error, secure=parts.scheme.lower() == 'https')}") from error
 
 
 def shown(url: str) -> str:

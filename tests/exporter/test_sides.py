@@ -288,13 +288,6 @@ def test_the_address_of_its_metrics_will_do() -> None:
         assert len(side(f"{url}/metrics", nothing, 5).guests) == 1
 
 
-@pytest.mark.parametrize("url", ["http://", "http:///metrics", "http://:1", "http://host:port", "http://host:99999", "http://[::1"])
-def test_what_is_no_address_is_told_with_what_was_expected(url: str) -> None:
-    with pytest.raises(SideError) as caught:
-        side(url, nothing, 5)
-    assert str(caught.value) == f"{url}: no address of an exporter; expected http://HOST:PORT"
-
-
 @pytest.mark.parametrize(
     ("changed", "complaint"),
     [
