@@ -190,7 +190,7 @@ def _known(mustered: Mustered) -> frozenset[str]:
 
 def _as_recorded(said: Flags, directory: Path, prefix: str = "") -> Flags:
     """With the section of its driver that a recording was made with, unless the configuration has one: under other settings other
-    things are asked, and what was not asked nobody knows. That they differ is told."""
+    things are asked, and what was not asked nobody knows. That they differ is told, without their values: some may be secret."""
     try:
         name, section = recording.settings(directory)
     except RecordingError as error:
@@ -198,9 +198,7 @@ def _as_recorded(said: Flags, directory: Path, prefix: str = "") -> Flags:
     borrowed, own = said.config.borrowed, said.config.drivers.get(name, {})
     if section is None or section == own:
         return said
-    then = (
-        f"{prefix}{directory} was recorded with {_listed(section)} of drivers.{name} set"  # no values: a stranger's may be secret
-    )
+    then = f"{prefix}{directory} was recorded with {_listed(section)} of drivers.{name} set"
     if name in said.config.drivers and name not in borrowed:
         _note(f"{then}; it is read by the section of {said.config_file}, which differs")
         return said
