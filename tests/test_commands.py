@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.endtoend import ARCH, EMULATOR, HANGING, MACHINE, REAL_QEMU, install, run, serving
+from tests.endtoend import ARCH, COMMAND, EMULATOR, HANGING, MACHINE, REAL_QEMU, install, run, serving
 
 from domcaps_exporter.claims import GUEST
 from domcaps_exporter.past import Trace
@@ -73,8 +73,8 @@ def test_another_exporters_host_is_compared_over_the_network(recorded: str, docu
     [
         (("nowhere", "local"), "diff: nowhere: not there; expected an XML file, a recorded directory, http://HOST:PORT"),
         (("http://127.0.0.1:1", "local"), "diff: http://127.0.0.1:1: "),
-        (("/", "local"), "diff: /recording.json: No such file or directory"),
-        (("local",), "diff: found 'local' after it; expected A B"),
+        (("/", "local"), "diff: /: there is no recording.json in it; expected a folder that `record` wrote"),
+        (("local",), "diff: found 'local' after the command; expected A B"),
         (("a", "b", "--format=xml"), "--format: found 'xml'; expected table or json, which diff has"),
     ],
 )
@@ -128,6 +128,16 @@ def test_a_textfile_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     done = run("textfile", str(tmp_path / "nowhere" / "domcaps.prom"), *QEMU_ONLY, env={**os.environ, "PATH": "/nowhere"})
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "domcaps.prom: it, or a folder on the way, is not there; expected a file in a folder that this user may" in done.err
+
+
+def test_a_textfile_that_finds_no_room_is_not_told_to_go_elsewhere(tmp_path: Path) -> None:
+    """As on a full disk, by a limit of a kilobyte for files."""
+    file = tmp_path / "domcaps.prom"
+    limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "limited", COMMAND, "textfile", str(file), *QEMU_ONLY]
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(limited, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
+    assert done.stderr == f"domcaps-exporter: error: textfile: {file}: file too large; expected room for it in {tmp_path}\n"
 
 
 @REAL_QEMU

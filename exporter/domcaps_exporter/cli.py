@@ -8,6 +8,7 @@ stderr, `domcaps-exporter: error: …`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import logging
 import os
@@ -15,6 +16,7 @@ import platform
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -38,8 +40,9 @@ from domcaps_exporter import (
 )
 from domcaps_exporter.basis import Judge
 from domcaps_exporter.chronicle import Chronicle
-from domcaps_exporter.commands import PROGRAM
+from domcaps_exporter.commands import HEEDED, PROGRAM
 from domcaps_exporter.drivers import Mustered, Plugin, installed, is_ours, judges, muster
+from domcaps_exporter.durations import moment
 from domcaps_exporter.errors import DomcapsError, FileTrouble, RecordingError, SettingError
 from domcaps_exporter.exposition import TEXT_0
 from domcaps_exporter.flags import Flags, UsageError
@@ -64,7 +67,7 @@ _LOG = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     try:
-        return _run(flags.parse(sys.argv[1:] if argv is None else argv))
+        return _run(_configuring(flags.parse(sys.argv[1:] if argv is None else argv)))
     except (UsageError, SettingError, config.ConfigError) as error:
         return _complain(str(error), 2)
     except BrokenPipeError:
@@ -77,9 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(said: Flags) -> int:
+def _configuring(said: Flags) -> Flags:
+    """With what the files say that it names."""
     if said.config_file:
         said.config = config.load(said.config_file)
+    return _as_recorded(said, said.replay, "--replay: ") if said.replay and "replay" in HEEDED[said.command] else said
+
+
+def _run(said: Flags) -> int:
     level = said.log_level or ("info" if said.command == "serve" else "error")
     heeded = () if said.log_level else (Chronicle.__module__, textfile.__name__)  # who writes one must hear that its memory is gone
     log.configure(level, said.log_format, sys.stderr, heeded)
@@ -105,8 +113,17 @@ def _run(said: Flags) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
+    _say(f"error: {message}")
     return code
+
+
+def _note(message: str) -> None:
+    """What is no error, and no part of the answer either."""
+    _say(f"note: {message}")
+
+
+def _say(message: str) -> None:
+    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _print(data: bytes) -> int:
@@ -138,18 +155,22 @@ def _muster(said: Flags) -> Mustered:
 
 def _configured(said: Flags) -> Mustered:
     """The plugins with their settings. All that the file says is understood by then, also what only `serve` acts upon."""
-    settings = Settings(said.config.drivers, said.libvirt_profile)
-    mustered = _understood(said.config_file, settings, _paths(said))
-    if said.config_file:
-        config.claim(said.config_file, settings.drivers, _known(mustered))
+    mustered = _understood(said, Settings(said.config.drivers, said.libvirt_profile))
+    for name in said.config.drivers:
+        config.claim(_home(said, name), [name], _known(mustered))
     if said.command != "serve":  # which makes and keeps them
         _targets(said, mustered)
     return mustered
 
 
-def _understood(file: Path | None, settings: Settings, paths: Paths) -> Mustered:
+def _home(said: Flags, driver: str) -> Path | None:
+    """The file that this driver's section stands in."""
+    return said.config.borrowed.get(driver, said.config_file)
+
+
+def _understood(said: Flags, settings: Settings) -> Mustered:
     """A plugin names only its own key; whose section it stands in comes out when the plugins are asked one by one."""
-    points, load = installed(), partial(apart.brought, paths=paths)
+    points, load = installed(), partial(apart.brought, paths=_paths(said))
     try:
         return muster(settings, points, load)
     except SettingError as error:
@@ -157,7 +178,7 @@ def _understood(file: Path | None, settings: Settings, paths: Paths) -> Mustered
             try:
                 muster(settings, (point,), load)
             except SettingError as own:
-                raise config.located(file, point.name, own) from error
+                raise config.located(_home(said, point.name), point.name, own) from error
         raise
 
 
@@ -165,6 +186,28 @@ def _known(mustered: Mustered) -> frozenset[str]:
     """The names that flags and sections may have: the drivers', and those of refused plugins, which may have brought their like."""
     refused = (plugin.name for plugin in mustered.plugins if plugin.error)
     return frozenset((*refused, *(driver.name for driver in mustered.drivers)))
+
+
+def _as_recorded(said: Flags, directory: Path, prefix: str = "") -> Flags:
+    """With the section of its driver that a recording was made with, unless the configuration has one: under other settings other
+    things are asked, and what was not asked nobody knows. That they differ is told, without their values: some may be secret."""
+    try:
+        name, section = recording.settings(directory)
+    except RecordingError as error:
+        raise UsageError(f"{prefix}{error}") from error
+    borrowed, own = said.config.borrowed, said.config.drivers.get(name, {})
+    if section is None or section == own:
+        return said
+    then = f"{prefix}{directory} was recorded with {_listed(section)} of drivers.{name} set"
+    if name in said.config.drivers and name not in borrowed:
+        _note(f"{then}; it is read by the section of {said.config_file}, which differs")
+        return said
+    if not prefix:
+        _note(f"{then}, and is read by that; the other side may have other settings")
+    drivers, borrowed = {**said.config.drivers, name: section}, {**borrowed, name: directory / recording.MANIFEST}
+    adopted = copy(said)
+    adopted.config = replace(said.config, drivers=drivers, borrowed=borrowed)
+    return adopted
 
 
 def _replayed(directory: Path, drivers: Sequence[Driver], prefix: str) -> tuple[Driver, ...]:
@@ -280,11 +323,15 @@ def _show(said: Flags, chosen: Selector) -> int:
     _insist_on_driver(chosen, mustered)
     chronicle = state.consulted(said, [driver.name for driver in mustered.drivers], lambda: _judges(mustered))
     service, answers = _once(said, mustered, chronicle)
-    outcomes = [_choose(chosen, outcome) for outcome in answers] if chosen.wanted else answers
-    missed = None if chronicle is None else [loss for loss in chronicle.losses if chosen.chooses(labels(loss))]
+    asked = [outcome for outcome in answers if chosen.wanted.get("driver", outcome.driver) == outcome.driver]
+    outcomes = [_choose(chosen, outcome) for outcome in asked]
+    missed = None if chronicle is None else _missed(chosen, outcomes, chronicle.losses)
     _print(_shown(said.format, service, outcomes, missed))
     if chosen.wanted and not missed and not any(outcome.reports for outcome in outcomes):
-        return _complain(f"show: {show.nothing(chosen, answers)}", 1)
+        if any(outcome.reports for outcome in asked):
+            _complain(f"show: {show.nothing(chosen, asked)}", 1)
+        _tell_failures(asked)
+        return 1
     return _tell_failures(outcomes)
 
 
@@ -302,9 +349,19 @@ def _selector(text: str = "") -> Selector:
 
 
 def _choose(chosen: Selector, outcome: Outcome) -> Outcome:
-    """With those reports only that are selected."""
-    reports = tuple(one for one in outcome.reports if chosen.chooses({"driver": outcome.driver, **asdict(one.identity)}))
-    return replace(outcome, reports=reports)
+    """With those reports only that are selected, also by the version that the machine's name means here."""
+
+    def chooses(report: Report) -> bool:
+        words = {"driver": outcome.driver, **asdict(report.identity)}
+        return chosen.chooses(words) or (report.canonical != "" and chosen.chooses({**words, "machine": report.canonical}))
+
+    return replace(outcome, reports=tuple(filter(chooses, outcome.reports)))
+
+
+def _missed(chosen: Selector, outcomes: Iterable[Outcome], losses: Iterable[Loss]) -> list[Loss]:
+    """The losses that are selected, and those of the guests that are."""
+    shown = {(outcome.driver, report.identity) for outcome in outcomes for report in outcome.reports}
+    return [loss for loss in losses if chosen.chooses(labels(loss)) or (loss.driver, loss.identity) in shown]
 
 
 def _tell_failures(outcomes: Iterable[Outcome]) -> int:
@@ -348,6 +405,8 @@ def _diff(said: Flags, before: str, after: str) -> int:
 
 
 def _answers(said: Flags, recorded: Path | None) -> Sequence[Outcome]:
+    if recorded is not None:
+        said = _as_recorded(said, recorded)
     mustered = _muster(said)
     if recorded is not None:
         mustered = replace(mustered, drivers=_replayed(recorded, mustered.drivers, ""))
@@ -355,7 +414,10 @@ def _answers(said: Flags, recorded: Path | None) -> Sequence[Outcome]:
 
 
 def _forget(said: Flags, text: str | None = None) -> int:
-    return _print(_bytes("".join(f"{line}\n" for line in state.acknowledge(said, os.environ, text))))
+    lines = state.acknowledge(said, os.environ, text)
+    if not lines:
+        _note("there is nothing to forget")
+    return _print(_bytes("".join(f"{line}\n" for line in lines)))
 
 
 def _write_textfile(said: Flags, file: Path) -> int:
@@ -371,7 +433,9 @@ def _write_textfile(said: Flags, file: Path) -> int:
     try:
         textfile.write(file, service.textfile(outcomes))
     except OSError as error:
-        raise FileTrouble(f"textfile: {file}", error, "a file in a folder that this user may write to") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        expected = f"room for it in {file.parent}" if full else "a file in a folder that this user may write to"
+        raise FileTrouble(f"textfile: {file}", error, expected) from error
     return _tell_failures(outcomes)
 
 
@@ -382,7 +446,9 @@ def _record(said: Flags, name: str, directory: Path) -> int:
     _, (outcome,) = _once(said, replace(mustered, drivers=(driver,)))
     if outcome.failure is not None:
         return _complain(f"{name}: {outcome.failure.text}", 1)
-    recording.save(directory, name, outcome.facts)
+    replaced = recording.save(directory, name, outcome.facts, said.config.drivers.get(name))
+    if replaced is not None:
+        _note(f"{directory}: this replaced the recording of {moment(replaced)}")
     _print(f"{directory}: {len(outcome.facts)} answers\n".encode())
     return 0
 

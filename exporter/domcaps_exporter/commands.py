@@ -53,7 +53,7 @@ HEEDED: Mapping[str, tuple[str, ...]] = {
     "completion": ("config.file",),
     "manual": (),
 }
-"""Command -> its flags; it takes all others as well, and they mean nothing to it."""
+"""Command -> its flags; it takes those of `serve` as well, and they mean nothing to it."""
 
 EXAMPLES: Mapping[str, str] = {
     "serve": "domcaps-exporter --web.listen-address=127.0.0.1:19177 --state.file=state.json",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from domcaps_exporter.commands import COMMANDS, PROGRAM, SHELLS, SUMMARIES
+from domcaps_exporter.commands import COMMANDS, HEEDED, PROGRAM, SHELLS, SUMMARIES
 from domcaps_exporter.contract import is_name
 from domcaps_exporter.flags import UsageError, parser
 from domcaps_exporter.past import LABELS as LOSS
@@ -19,7 +18,7 @@ _FILES = ("A", "B", "DIR", "FILE")
 
 _BASH = """\
 _domcaps_exporter() {{
-    local word command='' label='' part current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}}
+    local word command='' place='' flags='' label='' part current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}}
     if [[ $current == '=' ]]; then current='' label="${{previous##*,}}="; fi
     if [[ $previous == '=' ]]; then previous=${{COMP_WORDS[COMP_CWORD-2]}} label="${{previous##*,}}="; fi
     part=${{current##*,}}
@@ -28,14 +27,20 @@ _domcaps_exporter() {{
     case $previous in
 {values}
     esac
+    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+        case $command:$word in
+            {commands}) command=$word ;;
+            {seconds}) place=2 ;;
+        esac
+    done
     if [[ $current == -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W '{flags}' -- "$current")
+        case $command in
+{flags}
+        esac
+        mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$current")
         return
     fi
-    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-        case $word in {commands}) command=$word ;; esac
-    done
-    case $command in
+    case $command$place in
         '') mapfile -t COMPREPLY < <(compgen -W '{all}' -- "$current") ;;
 {operands}
     esac
@@ -47,7 +52,7 @@ complete -F _domcaps_exporter {program}
 _ZSH = """\
 (( $+functions[compdef] )) || {{ autoload -U compinit && compinit; }}
 _domcaps_exporter() {{
-    local word command='' previous=${{words[CURRENT-1]}}
+    local word command='' place='' previous=${{words[CURRENT-1]}}
     if [[ $PREFIX == --*=* ]]; then
         previous=${{PREFIX%%=*}}
         compset -P '*='
@@ -55,14 +60,19 @@ _domcaps_exporter() {{
     case $previous in
 {values}
     esac
+    for word in ${{words[2,CURRENT-1]}}; do
+        case $command:$word in
+            ({commands}) command=$word ;;
+            ({seconds}) place=2 ;;
+        esac
+    done
     if [[ $PREFIX == -* ]]; then
-        compadd -- {flags}
+        case $command in
+{flags}
+        esac
         return
     fi
-    for word in ${{words[2,CURRENT-1]}}; do
-        case $word in ({commands}) command=$word ;; esac
-    done
-    case $command in
+    case $command$place in
         ('') compadd -- {all} ;;
 {operands}
     esac
@@ -76,6 +86,7 @@ class _Completed:
     """A flag or a command; what follows it: some of `words`, a file, something unknown (`open`), or nothing.
 
     `pairs`: it is a selector, any of these joined by commas; one that ends in `=` wants a value that nobody here knows.
+    `then`: after one of `words` comes a file. `flags` are those that a command heeds.
     """
 
     name: str
@@ -84,6 +95,13 @@ class _Completed:
     file: bool = False
     open: bool = False
     pairs: tuple[str, ...] = ()
+    then: bool = False
+    flags: tuple[str, ...] = ()
+
+    @property
+    def second(self) -> _Completed:
+        """What follows one of its words."""
+        return _Completed(f"{self.name}2", self.help, file=True)
 
 
 def script(shell: str, drivers: Sequence[str]) -> str:
@@ -95,7 +113,8 @@ def script(shell: str, drivers: Sequence[str]) -> str:
         UsageError: there is none for it.
     """
     drivers = [name for name in drivers if is_name(name)]
-    flags, commands = tuple(_flags(drivers)), tuple(_commands(drivers))
+    flags = tuple(_flags(drivers))
+    commands = tuple(_commands(drivers, [flag.name for flag in flags]))
     match shell:
         case "bash":
             return _bash(flags, commands)
@@ -117,17 +136,29 @@ def _flags(drivers: Iterable[str]) -> Iterator[_Completed]:
 
 
 def _flag(name: str, action: argparse.Action) -> _Completed:
-    words, file = tuple(map(str, action.choices or ())), action.metavar in _FILES or action.type is Path
+    words, file = tuple(map(str, action.choices or ())), action.metavar in _FILES
     return _Completed(name, action.help or "", words, file, action.nargs != 0)
 
 
-def _commands(drivers: Sequence[str]) -> Iterator[_Completed]:
+def _commands(drivers: Sequence[str], flags: Sequence[str]) -> Iterator[_Completed]:
     special = {"completion": SHELLS, "diff": ("local",), "record": tuple(drivers)}
     labels = {"show": GUEST, "forget": LOSS}
     for name, operands in COMMANDS.items():
-        file = any(operand in _FILES for operand in operands)
-        pairs = tuple(_pairs(labels.get(name, ()), drivers))
-        yield _Completed(name, SUMMARIES[name], special.get(name, ()), file, pairs=pairs)
+        files = [operand in _FILES for operand in operands]
+        yield _Completed(
+            name,
+            SUMMARIES[name],
+            special.get(name, ()),
+            files[:1] == [True],
+            pairs=tuple(_pairs(labels.get(name, ()), drivers)),
+            then=files == [False, True],
+            flags=tuple(flag for flag in flags if _stem(flag) in (*HEEDED[name], "help")),
+        )
+
+
+def _stem(flag: str) -> str:
+    """What a command says that it heeds."""
+    return "[no-]driver.NAME" if flag.startswith(("--driver.", "--no-driver.")) else flag.removeprefix("--")
 
 
 def _pairs(labels: Iterable[str], drivers: Sequence[str]) -> Iterator[str]:
@@ -137,10 +168,24 @@ def _pairs(labels: Iterable[str], drivers: Sequence[str]) -> Iterator[str]:
         yield from (f"{label}={value}" for value in known.get(label, ("",)))
 
 
-def _named(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> dict[str, str]:
-    """The names that bash's script and zsh's have in common."""
+def _named(commands: Sequence[_Completed]) -> dict[str, str]:
+    """The names that bash's script and zsh's have in common: of the first case that is none yet, and of those in the second."""
     names = [command.name for command in commands]
-    return {"program": PROGRAM, "flags": " ".join(flag.name for flag in flags), "commands": "|".join(names), "all": " ".join(names)}
+    seconds = [f"{command.name}:{word}" for command in commands if command.then for word in command.words]
+    return {
+        "program": PROGRAM,
+        "commands": "|".join(f":{name}" for name in names),
+        "seconds": "|".join(seconds) or "''",
+        "all": " ".join(names),
+    }
+
+
+def _placed(commands: Iterable[_Completed]) -> Iterator[_Completed]:
+    """What may stand in a command's first place, and in its second where that is another."""
+    for command in commands:
+        yield command
+        if command.then:
+            yield command.second
 
 
 # ---- bash --------------------------------------------------------------------------------------------------------------------
@@ -148,11 +193,15 @@ def _named(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> dict[
 
 def _bash(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> str:
     return _BASH.format(
-        **_named(flags, commands),
+        **_named(commands),
+        flags="\n".join(
+            f"            {name}) flags='{' '.join(words)}' ;;"
+            for name, words in (("''", [flag.name for flag in flags]), *((one.name, one.flags) for one in commands))
+        ),
         values="\n".join(f"        {flag.name}) {_replies(flag)}; return ;;" for flag in flags if flag.open),
         operands="\n".join(
             f"        {command.name}) {_selected(command) if command.pairs else _replies(command)} ;;"
-            for command in commands
+            for command in _placed(commands)
             if command.words or command.file or command.pairs
         ),
     )
@@ -178,9 +227,13 @@ def _replies(completed: _Completed) -> str:
 
 def _zsh(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> str:
     return _ZSH.format(
-        **_named(flags, commands),
+        **_named(commands),
+        flags="\n".join(
+            f"            ({name}) compadd -- {' '.join(words)} ;;"
+            for name, words in (("''", [flag.name for flag in flags]), *((one.name, one.flags) for one in commands))
+        ),
         values="\n".join(f"        ({flag.name}) {_added(flag)}; return ;;" for flag in flags if flag.open),
-        operands="\n".join(f"        ({command.name}) {_added(command)} ;;" for command in commands),
+        operands="\n".join(f"        ({command.name}) {_added(command)} ;;" for command in _placed(commands)),
     )
 
 
@@ -200,8 +253,13 @@ def _fish(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> Iterat
     yield f"{head} -f"
     for command in commands:
         yield f"{head} -n 'not __fish_seen_subcommand_from {names}' -a {command.name} -d {_quoted(command.help)}"
-        seen = f"{head} -n '__fish_seen_subcommand_from {command.name}'"
-        if command.words:
+        here = f"__fish_seen_subcommand_from {command.name}"
+        seen = f"{head} -n '{here}'"
+        if command.then:
+            placed = f"__fish_seen_subcommand_from {' '.join(command.words)}"
+            yield f"{head} -n '{here}; and {placed}' -F"
+            yield f"{head} -n '{here}; and not {placed}' -a {_quoted(' '.join(command.words))}"
+        elif command.words:
             yield f"{seen} -a {_quoted(' '.join(command.words))}"
         if command.file:
             yield f"{seen} -F"
@@ -210,7 +268,9 @@ def _fish(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> Iterat
             yield f"{seen} -a '{before}{{{','.join(command.pairs)}}}'"
     for flag in flags:
         value = f" -x -a {_quoted(' '.join(flag.words))}" if flag.words else " -r -F" if flag.file else " -x" if flag.open else ""
-        yield f"{head} -l {flag.name.removeprefix('--')}{value} -d {_quoted(flag.help)}"
+        deaf = " ".join(command.name for command in commands if flag.name not in command.flags)
+        when = f" -n 'not __fish_seen_subcommand_from {deaf}'" if deaf else ""
+        yield f"{head}{when} -l {flag.name.removeprefix('--')}{value} -d {_quoted(flag.help)}"
 
 
 def _quoted(words: str) -> str:

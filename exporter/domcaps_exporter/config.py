@@ -50,11 +50,15 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the file says: the sections per driver, raw, what to show besides the usual, and what /probe may ask."""
+    """What the file says: the sections per driver, raw, what to show besides the usual, and what /probe may ask.
+
+    `borrowed`: driver -> the other file that its section comes from.
+    """
 
     drivers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     metrics: Options = field(default_factory=Options)
     targets: Mapping[str, Wish] = field(default_factory=dict)
+    borrowed: Mapping[str, Path] = field(default_factory=dict)
 
 
 class ConfigError(DomcapsError):
@@ -132,7 +136,7 @@ def _left_out(file: Path, found: object) -> frozenset[str]:
     return frozenset(found)
 
 
-def claim(file: Path, sections: Collection[str], drivers: Collection[str]) -> None:
+def claim(file: Path | None, sections: Collection[str], drivers: Collection[str]) -> None:
     """Every section must belong to one of `drivers`.
 
     Raises:
@@ -175,7 +179,8 @@ def parsed(file: Path, data: bytes, loader: type[Unrepeated]) -> object:
     try:
         return yaml.load(data, loader)  # noqa: S506  a SafeLoader that refuses more
     except yaml.MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        last = max(1, len(data.splitlines()))  # an end that is missing is missed on the line after it
+        where = f"line {min(error.problem_mark.line + 1, last)}: " if error.problem_mark else ""
         raise ConfigError(file, f"{where}{error.problem or error.context}") from error
     except RecursionError as error:
         raise ConfigError(file, "nested too deeply") from error

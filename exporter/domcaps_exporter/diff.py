@@ -68,11 +68,19 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two kinds of guests that were compared. `like`: they are the same kind, whatever the machine's version and the emulator."""
+    """Two kinds of guests that were compared. `like`: they are the same kind, whatever the machine's version and the emulator.
+
+    A guest that cannot run is `lame`, unless that is the difference. Beside libvirt's words it is none: libvirt need not look.
+    """
 
     before: Guest
     after: Guest
     differences: tuple[Difference, ...]
+
+    @property
+    def lame(self) -> tuple[Guest, ...]:
+        told = any(one.place == GUEST[:1] for one in self.differences)
+        return () if told else tuple(guest for guest in (self.before, self.after) if guest.known.guest is False)
 
     @property
     def like(self) -> bool:
@@ -83,7 +91,8 @@ class Pair:
 class Comparison:
     """Everything that was found; `gone` and `new` are kinds of guests that only one whole host has.
 
-    `left`: kinds of guests that were to be compared, and for which the other side has none, or more than one.
+    `left`: kinds of guests that were to be compared, and for which the other side has none; or, those that are `several` as well,
+    one side has more than one. `refused`: what cannot run on one side, and the other, a libvirt, refuses.
     """
 
     before: Side
@@ -92,6 +101,8 @@ class Comparison:
     gone: tuple[Guest, ...]
     new: tuple[Guest, ...]
     left: tuple[Guest, ...] = ()
+    several: tuple[Guest, ...] = ()
+    refused: tuple[Guest, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -107,13 +118,11 @@ def compared(before: Side, after: Side) -> Comparison:
     new = tuple(guest for guest in after.guests if id(guest) not in seconds)
     if before.whole and after.whole:
         return Comparison(before, after, pairs, gone, new)
-    return Comparison(before, after, pairs, (), (), (*_left(before, gone, after), *_left(after, new, before)))
-
-
-def _left(side: Side, alone: Iterable[Guest], other: Side) -> Iterator[Guest]:
-    """A host may have more than a document is about. What cannot run is no loss where it is refused."""
-    if not side.whole or other.asked:
-        yield from (guest for guest in alone if guest.known.guest is not False)
+    sides = ((before, gone, after), (after, new, before))
+    missed = [guest for side, alone, other in sides if not side.whole or other.asked for guest in alone]
+    left, refused = (tuple(guest for guest in missed if (guest.known.guest is False) is lame) for lame in (False, True))
+    unclear = {*map(_by_kind, gone)} & {*map(_by_kind, new)}
+    return Comparison(before, after, pairs, (), (), left, tuple(guest for guest in left if _by_kind(guest) in unclear), refused)
 
 
 def unlike(before: Side, after: Side) -> str:
@@ -233,6 +242,7 @@ def as_json(comparison: Comparison) -> str:
         "gone": [guest.name for guest in comparison.gone],
         "new": [guest.name for guest in comparison.new],
         "not_compared": [guest.name for guest in comparison.left],
+        "refused": [{"guest": guest.name, "reasons": [_reason(name) for name in _why(guest)]} for guest in comparison.refused],
     }
     return json.dumps(found, indent=2) + "\n"
 
@@ -242,6 +252,10 @@ def _plain(pair: Pair) -> dict[str, object]:
         "before": pair.before.name,
         "after": pair.after.name,
         "same_kind": pair.like,
+        "cannot_run": [
+            {"side": "before" if guest is pair.before else "after", "reasons": [_reason(name) for name in _why(guest)]}
+            for guest in pair.lame
+        ],
         "differences": [
             {
                 "kind": one.kind,
@@ -274,21 +288,39 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         yield printable(pair.before.name if pair.before.name == pair.after.name else f"{pair.before.name} -> {pair.after.name}")
         if not pair.like:
             yield "  two kinds of guests: what differs may be theirs, not the hosts'"
+        for guest in pair.lame:
+            side = comparison.before if guest is pair.before else comparison.after
+            yield f"  {printable(side.name)} says that such a guest cannot run:"
+            yield from _because(_why(guest) or ("no reason given",))
         for difference in sorted(pair.differences, key=lambda one: tuple(_MARKS).index(one.kind)):
             yield from _told(difference)
         if not pair.differences:
             yield "  equal"
     yield from (f"\n{printable(guest.name)}\n- the whole kind of guest" for guest in comparison.gone)
     yield from (f"\n{printable(guest.name)}\n+ the whole kind of guest" for guest in comparison.new)
-    yield from (f"\n{printable(guest.name)}\n? not compared: the other side has none, or several" for guest in comparison.left)
+    for guest in comparison.left:
+        why = "one side has several of this kind" if guest in comparison.several else "the other side has none"
+        yield f"\n{printable(guest.name)}\n? not compared: {why}"
+    for guest in comparison.refused:
+        yield f"\n{printable(guest.name)}\n  such a guest cannot run, and libvirt refuses it:"
+        yield from _because(_why(guest) or ("no reason given",))
 
 
 def _told(difference: Difference) -> Iterator[str]:
     where = printable(" ".join(difference.place))
     values = f": {_value(difference.before)} -> {_value(difference.after)}"
     yield f"{_MARKS[difference.kind]} {where}{values if difference.kind in ('changed', 'unclear') else ''}"
-    for reason in difference.reasons:
-        shown = f"{'before: ' if difference.kind == 'gained' else ''}{printable(sentence(reason))}"
+    yield from _because(difference.reasons, "before: " if difference.kind == "gained" else "")
+
+
+def _why(guest: Guest) -> tuple[str, ...]:
+    """What a guest that cannot run lacks."""
+    return tuple(guest.known.reasons.get(GUEST, ()))
+
+
+def _because(reasons: Iterable[str], when: str = "") -> Iterator[str]:
+    for reason in reasons:
+        shown = f"{when}{printable(sentence(reason))}"
         yield from wrap(shown, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
 
 

@@ -81,6 +81,7 @@ _REASONS: Mapping[type[OSError], str] = MappingProxyType(
     {
         FileNotFoundError: "it, or a folder on the way, is not there",
         NotADirectoryError: "a file stands where a folder should be",
+        FileExistsError: "a file stands where a folder should be",
         IsADirectoryError: "it is a folder",
         PermissionError: "this user may not do that",
         BlockingIOError: "an exporter is writing it, and does not come to an end",

@@ -85,11 +85,25 @@ def parse(argv: Sequence[str]) -> Flags:
         raise UsageError(f"found the command {flags.command!r}; expected one of {', '.join(COMMANDS)}")
     if flags.help:
         raise _told(guide(flags.command))
-    expected = COMMANDS[flags.command]
-    if not len([word for word in expected if word[0] != "["]) <= len(operands) <= len(expected):
-        found = " ".join(map(repr, operands))
-        raise UsageError(f"{flags.command}: found {found or 'nothing'} after it; expected {' '.join(expected) or 'nothing'}")
+    _insist_on_operands(flags.command, operands)
+    _insist_on_own(flags)
     return flags
+
+
+def _insist_on_operands(command: str, operands: Sequence[str]) -> None:
+    expected = COMMANDS[command]
+    needed = [word for word in expected if word[0] != "["]
+    if not len(needed) <= len(operands) <= len(expected) or "" in operands[: len(needed)]:
+        found = " ".join(map(repr, operands))
+        raise UsageError(f"{command}: found {found or 'nothing'} after the command; expected {' '.join(expected) or 'nothing'}")
+
+
+def _insist_on_own(flags: Flags) -> None:
+    """The service's flags are every command's, so that one line of them does for all; others belong to some commands only."""
+    for name in {name for names in HEEDED.values() for name in names} - {*HEEDED["serve"], *HEEDED[flags.command]}:
+        if name in vars(flags):
+            having = " or ".join(command for command, names in HEEDED.items() if name in names)
+            raise UsageError(f"--{name}: means nothing to {flags.command}; expected it with {having} only")
 
 
 def _told(text: str) -> SystemExit:
@@ -150,8 +164,8 @@ def guide(command: str) -> str:
     flags = guide.add_argument_group("flags")
     actions = {action.option_strings[-1].removeprefix("--"): action for action in parser()._actions if action.option_strings}
     for name in HEEDED[command]:
-        if (command, name) == ("diff", "format"):
-            flags.add_argument("--format", choices=COMPARED, help="how (table)")
+        if name == "format":
+            flags.add_argument("--format", choices=COMPARED if command == "diff" else OUTPUTS, help="how (table)")
         else:
             flags._add_action(actions[name])
     return guide.format_help()
@@ -169,17 +183,17 @@ def _version() -> str:
 
 def _add_host_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--config.file", dest="config_file", type=Path, metavar="FILE", help="YAML: a section per driver")
+    add("--config.file", dest="config_file", type=_file, metavar="FILE", help="YAML: a section per driver")
     insist = "--driver.NAME: an error where no plugin brings this driver; --no-driver.NAME: leave it alone"
     add("--[no-]driver.NAME", dest="drivers", action="store_true", default=argparse.SUPPRESS, help=insist)
-    add("--replay", type=Path, metavar="DIR", help="answer from what `record` wrote instead of asking this host")
+    add("--replay", type=_file, metavar="DIR", help="answer from what `record` wrote instead of asking this host")
     add("--libvirt.profile", dest="libvirt_profile", choices=PROFILES, help="whose XML (auto: the installed libvirt's)")
     add("--probe.timeout", dest="probe_timeout", type=_duration, metavar="TIME", help="how long a probe may take (30s)")
     add("--series.limit", dest="series_limit", type=_count, metavar="N", help="how many series a driver may make (10000)")
     add(
         "--state.file",
         dest="state_file",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="where losses are remembered ($STATE_DIRECTORY/state.json)",
     )
@@ -199,11 +213,11 @@ def _add_web_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("serve").add_argument
     where = "where to listen; may stand several times (:19177)"
     add("--web.listen-address", dest="web_listen_address", action="append", type=_address, metavar="ADDR", help=where)
-    add("--web.telemetry-path", dest="web_telemetry_path", type=_path, metavar="PATH", help="(/metrics)")
+    add("--web.telemetry-path", dest="web_telemetry_path", type=_path, metavar="PATH", help="where the metrics are (/metrics)")
     add(
         "--web.config.file",
         dest="web_config_file",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="TLS, passwords, limits: exporter-toolkit's format",
     )
@@ -241,6 +255,13 @@ def _bound(text: str) -> int:
     return int(text)
 
 
+def _file(text: str) -> Path:
+    """One that need not be there; without a name there is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("found nothing; expected a name")
+    return Path(text)
+
+
 def _folder(text: str) -> str:
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"found {text!r}; expected a folder that is there")
@@ -256,6 +277,8 @@ def _address(text: str) -> str:
 
 
 def _path(text: str) -> str:
+    if not text.startswith("/"):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected a path that begins with /, such as /metrics")
     if not re.fullmatch(r"/|(/[A-Za-z0-9._~-]+)+", text) or re.match("/(documents|probe|-)(/|$)", text):
         raise argparse.ArgumentTypeError(f"found {text!r}; expected a path that nothing else has, such as /metrics")
     return text

@@ -17,6 +17,8 @@ _ENDPOINTS = {
     "/": "a page for people",
     "/metrics": "for Prometheus; collect[]=DRIVER for some drivers only",
     "/documents": "every document as JSON, with a link to its XML",
+    "/documents/<id>.xml": "what libvirt would answer, in its own format",
+    "/probe?target=NAME": "the metrics of a libvirt that the configuration names, asked now",
     "/-/healthy, /-/ready": "200 while it serves",
 }
 

@@ -57,8 +57,12 @@ def decode(data: bytes) -> dict[str, Past]:
         if whole["digest"] != _digest(drivers):
             raise Damaged("is damaged: its digest is another one")
         return {driver: _past(said) for driver, said in drivers.items()}
-    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
-        raise Damaged(f"is damaged: {type(error).__name__}: {error}") from error
+    except LookupError as error:
+        raise Damaged(f"is damaged: {error} is missing, or means nothing") from error
+    except RecursionError as error:
+        raise Damaged("is damaged: it is nested too deeply") from error
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise Damaged(f"is damaged: {error}") from error
 
 
 def _digest(drivers: object) -> str:

@@ -1,6 +1,7 @@
 """Facts <-> a directory that a person can read: one file per answer, and a manifest of what was asked. Reads and writes files.
 
-recording.json                      {"format": 1, "driver": "qemu", "answers": [{"kind", "args", "file" | "refusal"}, …]}
+recording.json                      {"format": 1, "driver": "qemu", "settings": {"guest_user": "root"},
+                                     "answers": [{"kind", "args", "file" | "refusal"}, …]}
 0000-read-nested.txt                the answer's very bytes: .json for an object or array, .txt for text, .bin for the rest
 """
 
@@ -10,11 +11,11 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from domcaps_exporter.errors import RecordingError
+from domcaps_exporter.errors import RecordingError, reason
 from domcaps_exporter.model import Answer, Facts, Question, Refusal
 
 FORMAT = 1
@@ -23,8 +24,10 @@ _SHOWN = 48
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
-def save(directory: Path, driver: str, facts: Facts) -> None:
-    """Write a recording, whole or not at all; an earlier recording in the same place is replaced.
+def save(directory: Path, driver: str, facts: Facts, settings: Mapping[str, object] | None = None) -> float | None:
+    """Write a recording, whole or not at all; when the one was made that it replaces, if there was one in the same place.
+
+    `settings` is the driver's section of the configuration, without which its facts may mean something else.
 
     Raises:
         RecordingError: `directory` holds something that is no recording, or cannot be written.
@@ -33,14 +36,16 @@ def save(directory: Path, driver: str, facts: Facts) -> None:
     unfinished = place.with_name(f".{place.name}-{secrets.token_hex(4)}")
     try:
         _insist_on_replaceable(place)
+        replaced = (place / MANIFEST).stat().st_mtime if (place / MANIFEST).exists() else None
         place.parent.mkdir(parents=True, exist_ok=True)
         unfinished.mkdir()
-        _write(unfinished, driver, facts)
+        _write(unfinished, driver, facts, settings or {})
         _exchange(unfinished, place)
     except OSError as error:
-        raise RecordingError(f"{error.filename or directory}: {error.strerror}") from error
+        raise RecordingError(f"{directory}: cannot be written: {reason(error)}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+    return replaced
 
 
 def load(directory: Path) -> tuple[str, dict[Question, Answer]]:
@@ -49,7 +54,7 @@ def load(directory: Path) -> tuple[str, dict[Question, Answer]]:
     Raises:
         RecordingError: a file is missing or is not what it should be; the message names the file and the key.
     """
-    driver, answers = _manifest(directory)
+    driver, _, answers = _manifest(directory)
     facts: dict[Question, Answer] = {}
     for number, entry in enumerate(answers):
         where = f"{directory / MANIFEST}: answers[{number}]"
@@ -60,10 +65,20 @@ def load(directory: Path) -> tuple[str, dict[Question, Answer]]:
     return driver, facts
 
 
+def settings(directory: Path) -> tuple[str, Mapping[str, object] | None]:
+    """The driver's name, and its section of the configuration at that time; None where an earlier exporter did not write it down.
+
+    Raises:
+        RecordingError: its manifest is missing or is not what it should be.
+    """
+    driver, section, _ = _manifest(directory)
+    return driver, section
+
+
 # ---- writing -----------------------------------------------------------------------------------------------------------------
 
 
-def _write(directory: Path, driver: str, facts: Facts) -> None:
+def _write(directory: Path, driver: str, facts: Facts, settings: Mapping[str, object]) -> None:
     answers: list[dict[str, object]] = []
     for number, (question, answer) in enumerate(sorted(facts.items(), key=lambda fact: fact[0])):
         entry: dict[str, object] = {"kind": question.kind, "args": list(question.args)}
@@ -73,8 +88,9 @@ def _write(directory: Path, driver: str, facts: Facts) -> None:
         else:
             entry["refusal"] = {"why": answer.why, "text": answer.text}
         answers.append(entry)
-    manifest = {"format": FORMAT, "driver": driver, "answers": answers}
-    (directory / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="ascii")
+    manifest = {"format": FORMAT, "driver": driver, "settings": settings, "answers": answers}
+    written = json.dumps(manifest, indent=1, default=str, skipkeys=True)  # YAML has dates, also for keys; no driver of ours does
+    (directory / MANIFEST).write_text(f"{written}\n", encoding="ascii")
 
 
 def _slug(question: Question) -> str:
@@ -115,7 +131,7 @@ def _insist_on_replaceable(place: Path) -> None:
         return
     if MANIFEST not in strangers:
         raise RecordingError(f"{place} is not empty and holds no recording; it is left alone")
-    strangers -= {MANIFEST, *(str(entry["file"]) for entry in _manifest(place)[1] if "file" in entry)}
+    strangers -= {MANIFEST, *(str(entry["file"]) for entry in _manifest(place)[2] if "file" in entry)}
     if strangers:
         raise RecordingError(f"{place} holds {sorted(strangers)[0]}, which is not of the recording; it is left alone")
 
@@ -138,11 +154,14 @@ def _exchange(unfinished: Path, place: Path) -> None:
 # ---- reading -----------------------------------------------------------------------------------------------------------------
 
 
-def _manifest(directory: Path) -> tuple[str, list[dict[str, object]]]:
-    """The driver and the entries, of which only the outermost form is checked."""
+def _manifest(directory: Path) -> tuple[str, dict[str, object] | None, list[dict[str, object]]]:
+    """The driver, its settings and the entries, of which only the outermost form is checked."""
     path = directory / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        lacks = f"there is no {MANIFEST} in it" if directory.is_dir() else "there is no such folder"
+        raise RecordingError(f"{directory}: {lacks}; expected a folder that `record` wrote") from error
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -153,7 +172,9 @@ def _manifest(directory: Path) -> tuple[str, list[dict[str, object]]]:
         raise RecordingError(f"{path}: format: {manifest.get('format')!r} found, {FORMAT} expected")
     if not isinstance(manifest.get("driver"), str):
         raise RecordingError(f"{path}: driver: a name was expected")
-    return manifest["driver"], list(_objects(manifest.get("answers"), f"{path}: answers"))
+    if not isinstance(manifest.get("settings"), dict | None):
+        raise RecordingError(f"{path}: settings: an object was expected")
+    return manifest["driver"], manifest.get("settings"), list(_objects(manifest.get("answers"), f"{path}: answers"))
 
 
 def _objects(found: object, where: str) -> Iterable[dict[str, object]]:

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 
-from domcaps_exporter.errors import DomcapsError
+from domcaps_exporter.errors import DomcapsError, reason
 from domcaps_exporter.selector import LABELS
 
 LIMIT = 16 << 20
@@ -47,7 +47,7 @@ class Told:
 
 
 def told(url: str, seconds: float) -> Told:
-    """Everything that the exporter at this address says, in that many seconds.
+    """Everything that the exporter at this address says, in that many seconds. The address of its /metrics will do.
 
     Raises:
         RemoteError: it does not answer in time, or not as an exporter.
@@ -59,7 +59,7 @@ def told(url: str, seconds: float) -> Told:
     if "@" in url.partition("://")[2].removeprefix(parts.netloc):
         raise RemoteError(f"{shown(url)}: a '/', '?' or '#' in the name or the password; expected %2F, %3F or %23 in its place")
     try:
-        return asyncio.run(_told(url.rstrip("/"), seconds))
+        return asyncio.run(_told(url.rstrip("/").removesuffix("/metrics"), seconds))
     except TimeoutError as error:
         raise RemoteError(f"{shown(url)}: no answer within {seconds:g} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -88,8 +88,7 @@ def _trouble(error: Exception, *, secure: bool) -> str:
     found = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     found = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else found
     if isinstance(found, ssl.SSLCertVerificationError):
-        mends = "; where it is of your own making: SSL_CERT_FILE=CERTIFICATE.pem before the command"
-        return f"its certificate is not trusted: {found.verify_message}{mends if found.verify_code in _UNKNOWN else ''}"
+        return f"its certificate is not trusted: {found.verify_message}{_vouched() if found.verify_code in _UNKNOWN else ''}"
     if isinstance(found, ssl.SSLError):
         said = (found.reason or "no reason given").replace("_", " ").lower()
         return f"TLS fails: {said}{'; does it speak http?' if found.reason in _PLAIN else ''}"
@@ -98,6 +97,18 @@ def _trouble(error: Exception, *, secure: bool) -> str:
     if isinstance(found, OSError) and found.errno is not None and found.errno > 0:
         return os.strerror(found.errno).lower()
     return (found.strerror if isinstance(found, OSError) else "") or str(found) or type(found).__name__
+
+
+def _vouched() -> str:
+    """What makes a certificate trusted. OpenSSL passes over a file in SSL_CERT_FILE that it cannot use, and says nothing."""
+    named = os.environ.get("SSL_CERT_FILE")
+    if named:
+        try:
+            ssl.create_default_context(cafile=named)
+        except OSError as error:
+            why = "it holds no certificate" if isinstance(error, ssl.SSLError) else reason(error)
+            return f"; SSL_CERT_FILE={named} is of no use: {why}"
+    return "; where it is of your own making: SSL_CERT_FILE=CERTIFICATE.pem before the command"
 
 
 async def _told(url: str, seconds: float) -> Told:

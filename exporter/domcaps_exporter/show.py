@@ -37,12 +37,19 @@ _INDENT = 20
 _BLOCKERS = 5
 _GUESTS = 5
 """Kinds of guests that are named where none was selected."""
+_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "qemu": ("machine", "arch", "virttype", "emulator"),
+    "xen": ("machine", "arch"),
+    "libvirt": ("machine", "arch", "virttype"),
+}
+"""Driver -> the labels that its section has a list for (`machines`), the most telling first."""
 
 
 def table(outcomes: Sequence[Outcome], missed: Sequence[Loss] = ()) -> str:
-    """Every report of every driver; a driver without reports says why. Then what is lost and not back, as far as it is `missed`."""
-    lines = (line for outcome in outcomes for line in _outcome(outcome))
-    return "".join(f"{line}\n" for line in (*lines, *_losses(outcomes, missed)))
+    """What is lost and not back, as far as it is `missed`; then every report of every driver; at last who has nothing to ask."""
+    losses = tuple(_losses(outcomes, missed))
+    lines = (line for outcome in sorted(outcomes, key=_is_absent) for line in _outcome(outcome))
+    return "".join(f"{line}\n" for line in (*losses, *([""] if losses else []), *lines))
 
 
 def as_json(outcomes: Iterable[Outcome], missed: Sequence[Loss] | None = None) -> str:
@@ -55,12 +62,17 @@ def as_json(outcomes: Iterable[Outcome], missed: Sequence[Loss] | None = None) -
 
 def nothing(chosen: Selector, outcomes: Iterable[Outcome]) -> str:
     """That nothing of these is as it was selected, what there is instead, and how others come to be there."""
-    there = [f"{outcome.driver} {report.identity.kind}".strip() for outcome in outcomes for report in outcome.reports]
+    answers = [outcome for outcome in outcomes if outcome.reports]
+    there = [f"{outcome.driver} {report.identity.kind}".strip() for outcome in answers for report in outcome.reports]
     more = f", and {len(there) - _GUESTS} more" if len(there) > _GUESTS else ""
     listed = f"there is {', '.join(there[:_GUESTS])}{more}" if there else "there is no kind of guest at all"
-    label = next((label for label in ("machine", "arch", "virttype", "emulator") if label in chosen.wanted), "machine")
-    example = f"drivers: {{qemu: {{{label}s: [{chosen.wanted.get(label, '…')}]}}}}"
-    return f"this host has nothing of what was selected; {listed}; others are asked for in --config.file, as by {example}"
+    said = f"this host has nothing of what was selected; {listed}"
+    for outcome in answers:
+        for label in _SETTINGS.get(outcome.driver, ()):
+            if chosen.wanted.get(label):
+                example = f"drivers: {{{outcome.driver}: {{{label}s: [{chosen.wanted[label]}]}}}}"
+                return f"{said}; others are asked for in --config.file, as by {example}"
+    return said
 
 
 def _lost(outcome: Outcome, missed: Sequence[Loss] | None) -> dict[str, object]:
@@ -85,6 +97,10 @@ def _losses(outcomes: Iterable[Outcome], missed: Sequence[Loss]) -> Iterator[str
                 why = silence(outcome) or ", ".join(reasons.get(loss.key, ()))
                 words = ": ".join(filter(None, (" ".join(filter(None, loss.key)), why)))
                 yield from _row(moment(loss.since), [words])
+
+
+def _is_absent(outcome: Outcome) -> bool:
+    return outcome.failure is not None and outcome.failure.reason == "absent"
 
 
 def _plain(outcome: Outcome) -> dict[str, object]:

@@ -20,6 +20,7 @@ from urllib.request import urlopen
 import pytest
 
 from domcaps_exporter.cli import main
+from domcaps_exporter.commands import COMMANDS
 from domcaps_exporter.flags import UsageError, parse
 
 COMMAND = str(Path(sys.executable).with_name("domcaps-exporter"))
@@ -113,10 +114,16 @@ def world(tmp_path: Path) -> World:
     [
         (["serv"], "found the command 'serv'; expected one of serve, show, "),
         (["show", "qemu"], "show: found 'qemu'; expected LABEL=VALUE with one of driver, "),
-        (["show", "arch=a", "b"], "show: found 'arch=a' 'b' after it; expected [SELECTOR]"),
-        (["diff", "a"], "diff: found 'a' after it; expected A B"),
+        (["show", "arch=a", "b"], "show: found 'arch=a' 'b' after the command; expected [SELECTOR]"),
+        (["diff", "a"], "diff: found 'a' after the command; expected A B"),
         (["completion", "csh"], "completion: found 'csh'; expected one of bash, zsh, fish"),
-        (["record", "qemu"], "record: found 'qemu' after it; expected DRIVER DIR"),
+        (["record", "qemu"], "record: found 'qemu' after the command; expected DRIVER DIR"),
+        (["textfile", ""], "textfile: found '' after the command; expected FILE"),
+        (["diff", "", "local"], "diff: found '' 'local' after the command; expected A B"),
+        (["--state.file="], "--state.file: found nothing; expected a name"),
+        (["--replay", "", "show"], "--replay: found nothing; expected a name"),
+        (["serve", "--format=xml"], "--format: means nothing to serve; expected it with show or diff only"),
+        (["--format", "json", "drivers"], "--format: means nothing to drivers; expected it with show or diff only"),
         (["--web.listen"], "unrecognized arguments: --web.listen"),
         (["--driver.Q"], "--driver.Q: expected --driver.NAME or --no-driver.NAME"),
         (["--driver.qemu=yes"], "--driver.qemu=yes: expected --driver.NAME"),
@@ -134,7 +141,7 @@ def world(tmp_path: Path) -> World:
         (["--web.listen-address", "19177"], "--web.listen-address: found '19177'; expected :PORT"),
         (["--web.listen-address", ":99999"], "--web.listen-address: found ':99999'; expected :PORT"),
         (["--web.listen-address", "::1:80"], "--web.listen-address: found '::1:80'; expected :PORT"),
-        (["--web.telemetry-path", "metrics"], "--web.telemetry-path: found 'metrics'; expected a path"),
+        (["--web.telemetry-path", "metrics"], "--web.telemetry-path: found 'metrics'; expected a path that begins with /"),
         (["--web.telemetry-path", "/documents"], "--web.telemetry-path: found '/documents'; expected a path that nothing else has"),
         (["show", "--format", "yaml"], "--format: invalid choice: 'yaml'"),
     ],
@@ -175,6 +182,12 @@ def test_serving_is_what_it_does_when_nothing_is_said() -> None:
         "/metrics",
         30,
     )
+
+
+@pytest.mark.parametrize("command", [*COMMANDS])
+def test_every_command_takes_the_flags_of_the_service(command: str) -> None:
+    flags = ["--web.telemetry-path=/x", "--web.systemd-socket", "--state.file=x", "--series.limit=7", "--log.format=json"]
+    assert parse([command, *("x" for word in COMMANDS[command] if word[0] != "["), *flags]).series_limit == 7
 
 
 def test_a_flag_is_not_guessed_from_its_beginning() -> None:
@@ -256,6 +269,28 @@ def test_a_probe_that_hangs_does_not_hold_the_command(world: World) -> None:
     assert time.monotonic() - before < 10
 
 
+def test_what_was_selected_and_gave_no_answer_says_so_and_who_was_not_says_nothing(world: World) -> None:
+    install(world.folder, "void", ACME.replace("acme", "void"))
+    modes = world.configure("drivers: {acme: {mode: refuse}, void: {mode: absent}}\n")
+    refused, absent = world.run("show", "driver=acme", modes), world.run("show", "driver=void", modes)
+    refusal = "acme: no answer (refused): acmed: permission denied\n"
+    assert refused == Done(1, refusal, "domcaps-exporter: error: acme: acmed: permission denied\n")
+    assert absent == Done(1, "void: no answer (absent): no voidd\n", "domcaps-exporter: error: void: no voidd\n")
+    both = world.run("show", "machine=pc", world.configure("drivers: {acme: {mode: refuse}}\n"))
+    assert both.err.splitlines() == [
+        "domcaps-exporter: error: show: this host has nothing of what was selected; there is void x86_64 q35 kvm",
+        "domcaps-exporter: error: acme: acmed: permission denied",
+    ]
+    assert world.run("show", "driver=void", world.mode("refuse")).code == 0
+
+
+def test_a_machine_is_selected_also_by_the_version_that_its_name_means(world: World, tmp_path: Path) -> None:
+    source = ACME.replace("GUEST, DOCUMENT)", 'GUEST, DOCUMENT, canonical="pc-q35-7.2")')
+    (tmp_path / "acme_plugin.py").write_text(source)
+    for name, code in (("pc-q35-7.2", 0), ("", 1)):
+        assert world.run("show", f"machine={name}").code == code
+
+
 def test_a_reader_who_leaves_early_is_no_error(world: World) -> None:
     with subprocess.Popen([*ALONE, "show"], env=world.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -268,8 +303,34 @@ def test_a_recording_answers_like_the_host_it_was_made_on(world: World, tmp_path
     place = str(tmp_path / "recorded")
     assert world.run("record", "acme", place) == Done(0, f"{place}: 1 answers\n", "")
     replayed = world.run("--replay", place, "show", "--format=xml", world.mode("refuse"))
-    assert replayed == world.run("show", "--format=xml")
-    assert replayed.code == 0
+    assert (replayed.code, replayed.out) == (0, world.run("show", "--format=xml").out)
+    assert world.run("record", "acme", place).err.startswith(f"domcaps-exporter: note: {place}: this replaced the recording of 20")
+
+
+def test_a_recording_is_read_with_the_settings_it_was_made_with_unless_there_are_others(world: World, tmp_path: Path) -> None:
+    place, hidden = str(tmp_path / "recorded"), 'if settings.section("acme").get("seen") != "yes": return []\n        '
+    (tmp_path / "acme_plugin.py").write_text(ACME.replace("return [Report", f"{hidden}return [Report"))
+    assert world.run("record", "acme", place, world.configure("drivers: {acme: {seen: 'yes'}}\n")).code == 0
+    then = f"{place} was recorded with seen of drivers.acme set"
+    assert world.run("--replay", place, "show").out.startswith("acme: x86_64 q35 kvm\n")
+    lost = world.run("diff", place, "local")
+    assert (lost.code, "- the whole kind of guest" in lost.out) == (2, False)
+    assert f"note: {then}, and is read by that; the other side may have other settings\n" in lost.err
+    same = world.run("diff", place, "local", world.configure("drivers: {acme: {seen: 'yes'}}\n"))
+    assert (same.code, same.err) == (0, "")
+    other = world.run("--replay", place, "show", world.configure("drivers: {acme: {seen: 'no'}}\n"))
+    assert f"note: --replay: {then}; it is read by the section of {tmp_path}/domcaps.yaml, which differs\n" in other.err
+    assert "acme: x86_64 q35 kvm" not in other.out
+
+
+def test_what_is_wrong_with_a_recordings_settings_is_told_with_its_file(world: World, tmp_path: Path) -> None:
+    place = str(tmp_path / "recorded")
+    assert world.run("record", "acme", place, world.configure("drivers: {acme: {mode: answer}}\n")).code == 0
+    manifest = tmp_path / "recorded" / "recording.json"
+    manifest.write_text(manifest.read_text().replace('"mode": "answer"', '"mode": "sing"'))
+    done = world.run("--replay", place, "show")
+    assert (done.code, done.out) == (2, "")
+    assert f"error: {manifest}: drivers.acme.mode: found 'sing', expected answer, hang" in done.err
 
 
 def test_what_show_writes_diff_reads_however_many_documents_it_is(world: World, tmp_path: Path) -> None:

@@ -58,6 +58,15 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         (["show", "machine", "=", "q35,m"], ["q35,machine="]),
         (["show", "machine", "=", "q"], [""]),
         (["forget", "el"], ["element="]),
+        (["record", ""], ["qemu", "xen"]),
+        (["record", "qemu", "a"], ["a file.yaml"]),
+        (["record", "--log.level", "=", "info", "qemu", ""], ["a file.yaml"]),
+        (["diff", "show", "l"], ["local"]),
+        (["manual", "--"], ["--help"]),
+        (["completion", "-"], ["--help", "--config.file"]),
+        (["show", "--for"], ["--format"]),
+        (["serve", "--for"], [""]),
+        (["record", "qemu", "--lo"], ["--log.level", "--log.format"]),
     ],
 )
 def test_bash_offers_what_can_stand_there(words: list[str], offered: list[str], tmp_path: Path) -> None:
@@ -80,6 +89,10 @@ TYPED = {
     "show machine=q35,virttype=k": "show machine=q35,virttype=kvm",
     "forget ele": "forget element=",
     "diff lo": "diff local ",
+    "record q": "record qemu ",
+    "record xen a": "record xen a.xml ",
+    "manual --": "manual --help ",
+    "drivers --se": "drivers --series.limit ",
     "diff a.x": "diff a.xml ",
     "--config.file a.x": "--config.file a.xml ",
 }

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from tests.reading import parsed
 
 from domcaps_exporter.capabilities import Capabilities, exposed_by, truth_of, words_of
+from domcaps_exporter.claims import GUEST
 from domcaps_exporter.diff import Comparison, Difference, Guest, Side, as_json, as_text, compared, unlike
 from domcaps_exporter.metrics import Options, exposed
 from domcaps_exporter.model import Cpu, CpuMode, CpuModel, Document, Element, Enum, Identity, Outcome, Report, Truth, Unmet, Verdict
@@ -144,6 +145,34 @@ def test_a_guest_that_cannot_run_is_one_difference() -> None:
     assert found(proven(impossible), proven(impossible)) == []
 
 
+LAME = replace(REPORT, guest=Verdict("guest", "", "", False, (Unmet("kvm-access", "accepts"),)))
+"""What libvirt lists all the same."""
+
+
+def test_a_guest_that_cannot_run_though_libvirt_lists_it_is_equal_in_words_and_said_to_be_that() -> None:
+    words, lame = Side("vk.xml", (listed(document(video("vga", "qxl"))),), whole=False), Side("local", (proven(LAME),), whole=True)
+    there = compared(words, lame)
+    assert there.equal
+    assert as_text(there) == (
+        "from vk.xml\nto   local\n\nx86_64 q35 kvm\n  local says that such a guest cannot run:\n"
+        "    the user that runs guests may not open /dev/kvm (is it in the group kvm?)\n  equal\n"
+    )
+    for comparison, side in ((there, "after"), (compared(lame, words), "before")):
+        ((told,),) = [one["cannot_run"] for one in json.loads(as_json(comparison))["guests"]]
+        assert (told["side"], told["reasons"][0]["prerequisite"]) == (side, "kvm-access")
+
+
+def test_that_a_guest_cannot_run_is_told_once() -> None:
+    lost = compared(Side("a", (proven(REPORT),), whole=True), Side("b", (proven(LAME),), whole=True))
+    both = compared(Side("a", (proven(LAME),), whole=True), Side("b", (proven(LAME),), whole=True))
+    assert (as_text(lost).count("may not open"), "such a guest" in as_text(lost)) == (1, False)
+    assert [line for line in as_text(both).splitlines() if "cannot run" in line] == [
+        "  a says that such a guest cannot run:",
+        "  b says that such a guest cannot run:",
+    ]
+    assert both.equal
+
+
 def test_words_are_compared_with_words() -> None:
     """What libvirt lists though no guest can have it is no difference between libvirt's answer and ours."""
     untrue = replace(REPORT, verdicts=(Verdict("video", "modelType", "qxl", False, (Unmet("x", "accepts"),)),))
@@ -197,10 +226,24 @@ def test_what_a_libvirt_refuses_or_a_file_has_twice_is_not_passed_over(told: Cal
     assert (len(twice.pairs), len(twice.left), twice.equal) == (1, 3, False)
 
 
-def test_a_guest_that_cannot_run_here_is_no_loss_where_it_is_refused() -> None:
-    lame = replace(named("q35").known, guest=False)
+def test_what_is_not_compared_is_said_to_be_missing_or_to_be_there_several_times() -> None:
+    kvm, qemu = named("q35"), named("q35", "qemu")
+    none = compared(Side("a.xml", (kvm, qemu), whole=False), Side("b.xml", (qemu,), whole=False))
+    assert "x86_64 q35 kvm\n? not compared: the other side has none\n" in as_text(none)
+    two = (named("q35", emulator="/a"), named("q35", emulator="/b"), qemu)
+    for whole in (True, False):
+        several = compared(Side("a.xml", (kvm, qemu), whole=False), Side("b", two, whole=whole))
+        assert as_text(several).count("? not compared: one side has several of this kind\n") == (1 if whole else 3)
+
+
+def test_a_guest_that_cannot_run_here_is_no_loss_where_it_is_refused_and_told() -> None:
+    lame = replace(named("q35").known, guest=False, reasons={GUEST: ("dev-kvm",)})
     host = Side("here", (Guest(lame, None, proven=True), named("q35", "qemu")), whole=True)
-    assert compared(host, Side("qemu:///system", (named("q35", "qemu"),), whole=False, asked=True)).equal
+    agreed = compared(host, Side("qemu:///system", (named("q35", "qemu"),), whole=False, asked=True))
+    assert agreed.equal
+    assert "\n\nx86_64 q35 kvm\n  such a guest cannot run, and libvirt refuses it:\n    there is no /dev/kvm " in as_text(agreed)
+    assert json.loads(as_json(agreed))["refused"][0]["reasons"][0]["prerequisite"] == "dev-kvm"
+    assert compared(host, Side("one.xml", (named("q35", "qemu"),), whole=False)).refused == ()
 
 
 def test_a_hosts_only_guest_is_not_taken_for_another_kind() -> None:

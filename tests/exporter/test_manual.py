@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +44,11 @@ def test_help_beside_a_command_is_that_commands(argv: list[str], capsys: pytest.
 def test_a_commands_help_offers_no_format_that_it_has_not() -> None:
     assert "--format {table,json} " in " ".join(guide("diff").split())
     assert "--format {table,xml,json,metrics}" in guide("show")
+    assert "diff" not in guide("show")
+
+
+def test_every_flag_has_its_words() -> None:
+    assert all(len((action.help or "").split("(")[0]) > 3 for action in parser()._actions)
 
 
 def test_help_alone_is_about_everything(capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,6 +78,13 @@ def test_the_page_is_read_without_a_warning_and_tells_every_flag_and_command() -
     assert (done.returncode, done.stderr) == (0, "")
     for name in (*COMMANDS, *EXAMPLES.values(), *(option for action in parser()._actions for option in action.option_strings)):
         assert name in done.stdout
+
+
+def test_the_page_has_the_endpoints_that_the_readme_has() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text().partition("## Endpoints")[2].partition("\n## ")[0]
+    named = re.findall(r"^\| (`.*?`) \|", readme, re.MULTILINE)
+    told = page("1.0").partition(".SH ENDPOINTS")[2].replace("\\", "").replace("&", "")
+    assert re.findall(r"^\.B (.*)$", told, re.MULTILINE) == [names.replace("`", "") for names in named]
 
 
 def test_no_line_of_the_text_is_taken_for_a_request() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from domcaps_exporter import ABSENT, Facts, Question, Refusal, question
 from domcaps_exporter.errors import RecordingError
-from domcaps_exporter.recording import load, save
+from domcaps_exporter.recording import load, save, settings
 
 FACTS: Facts = {
     question("stat", "/usr/bin/qemu-system-x86_64"): b"file 1 2 3",
@@ -76,6 +77,23 @@ def test_an_earlier_recording_is_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["host"]
 
 
+def test_who_replaces_a_recording_is_told_of_when_it_was(tmp_path: Path) -> None:
+    assert save(tmp_path / "host", "qemu", FACTS) is None
+    os.utime(tmp_path / "host/recording.json", (60.0, 60.0))
+    assert save(tmp_path / "host", "qemu", FACTS) == 60.0
+
+
+def test_the_settings_that_it_was_made_with_come_back_as_far_as_json_has_them(tmp_path: Path) -> None:
+    save(tmp_path, "qemu", FACTS, {"guest_user": "root", "machines": {"x86_64": ["q35"]}, "since": date(2026, 1, 2)})
+    assert settings(tmp_path) == ("qemu", {"guest_user": "root", "machines": {"x86_64": ["q35"]}, "since": "2026-01-02"})
+
+
+def test_an_earlier_exporters_recording_says_nothing_of_settings(tmp_path: Path) -> None:
+    save(tmp_path, "qemu", FACTS)
+    edited(lambda manifest: manifest.pop("settings"))(tmp_path)
+    assert (settings(tmp_path), load(tmp_path)) == (("qemu", None), ("qemu", FACTS))
+
+
 @pytest.mark.parametrize("occupied", ["stranger", "stranger beside a recording", "file", "broken recording"])
 def test_what_is_no_recording_is_left_alone(tmp_path: Path, occupied: str) -> None:
     place = tmp_path / "place"
@@ -122,13 +140,17 @@ def overwritten(text: str) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "recording.json").unlink(), "recording.json: No such file"),
+        (
+            lambda folder: (folder / "recording.json").unlink(),
+            "host: there is no recording.json in it; expected a folder that `record` wrote",
+        ),
         (overwritten("{"), "recording.json: not JSON"),
         (overwritten("[" * 100_000), "recording.json: not JSON"),
         (overwritten("[]"), "recording.json: an object was expected"),
         (edited(lambda manifest: manifest.update(format=2)), "format: 2 found, 1 expected"),
         (edited(lambda manifest: manifest.pop("format")), "format: None found"),
         (edited(lambda manifest: manifest.update(driver=None)), "driver: a name"),
+        (edited(lambda manifest: manifest.update(settings=[])), "settings: an object"),
         (edited(lambda manifest: manifest.update(answers={})), "answers: an array"),
         (edited(lambda manifest: manifest.update(answers=[1])), r"answers\[0\]: an object"),
         (entry(), r"answers\[0\]: either file or refusal"),
@@ -165,7 +187,7 @@ def test_whatever_is_wrong_is_named_with_its_file_and_key(tmp_path: Path, spoil:
 
 def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RecordingError, match="file"):
+    with pytest.raises(RecordingError, match=rf"^{tmp_path}/file/host: cannot be written: a file stands where a folder should be$"):
         save(tmp_path / "file" / "host", "qemu", FACTS)
 
 

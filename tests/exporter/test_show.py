@@ -156,6 +156,13 @@ def test_a_driver_without_an_answer_says_why() -> None:
     assert table([Outcome("xen", failure=Failure("absent", "no /proc/xen"))]) == "xen: no answer (absent): no /proc/xen\n"
 
 
+def test_who_has_nothing_to_ask_stands_at_the_end() -> None:
+    outcomes = [Outcome("bhyve", failure=Failure("absent", "no bhyve")), Outcome("xen", failure=Failure("timeout", "late"))]
+    lines = table([*outcomes, Outcome("qemu", (REPORT,))]).splitlines()
+    heads = [line.partition(":")[0] for line in lines if line.startswith(("bhyve", "xen", "qemu"))]
+    assert heads == ["xen", "qemu", "bhyve"]
+
+
 def test_no_line_is_wider_than_the_terminal() -> None:
     lacks = tuple(Unmet(f"qemu-device:a-rather-long-name-{number}", "refuses") for number in range(20))
     path = "/opt/" + "x" * 200
@@ -194,21 +201,23 @@ LOSSES = (
 )
 
 
-def test_what_is_lost_and_not_back_stands_at_the_end_with_its_time_and_reasons() -> None:
+def test_what_is_lost_and_not_back_stands_at_the_top_with_its_time_and_reasons() -> None:
     lines = table([Outcome("qemu", (REPORT,))], LOSSES).splitlines()
-    assert lines[lines.index("") + 1 :] == [
+    assert lines[: lines.index("") + 2] == [
         "qemu: lost, and not back: x86_64 q35 kvm /usr/bin/qemu-system-x86_64",
         "  2026-02-02T02:40:00Z hostdev pciBackend vfio: iommu-groups, dev-vfio",
         "  2026-02-02T02:41:00Z cpu feature invtsc",
         "qemu: lost, and not back: aarch64 virt qemu /usr/bin/qemu-system-aarch64",
         "  1970-01-01T00:00:00Z guest: emulator",
+        "",
+        "qemu: x86_64 q35 (pc-q35-7.2) kvm",
     ]
     assert "lost, and not back" not in shown(REPORT)
 
 
 def test_of_a_driver_that_gives_no_answer_nobody_knows_why_its_losses_are_not_back() -> None:
     hanging = Outcome("qemu", failure=Failure("timeout", "no answer within 5 s"))
-    assert table([hanging], LOSSES[:1]).splitlines()[-2:] == [
+    assert table([hanging], LOSSES[:1]).splitlines()[1:3] == [
         "  2026-02-02T02:40:00Z hostdev pciBackend vfio: the driver qemu gives no answer",
         "                      now",
     ]
@@ -236,15 +245,18 @@ def test_json_has_the_losses_where_somebody_looked_for_them() -> None:
         ),
         ("virttype=qemu,driver=qemu", 1, "as by drivers: {qemu: {virttypes: [qemu]}}"),
         ("machine=pc", 7, "qemu x86_64 m4 kvm, and 2 more; others"),
-        (
-            "driver=xen",
-            0,
-            "there is no kind of guest at all; others are asked for in --config.file, as by drivers: {qemu: {machines: […]}}",
-        ),
+        ("machine=", 1, "there is qemu x86_64 m0 kvm"),
+        ("machine=pc", 0, "there is no kind of guest at all"),
     ],
 )
 def test_where_nothing_is_as_it_was_selected_it_is_said_what_there_is(text: str, count: int, words: str) -> None:
     reports = tuple(replace(REPORT, identity=replace(IDENTITY, machine=f"m{number}")) for number in range(count))
-    found = nothing(selector(text, LABELS), [Outcome("qemu", reports), Outcome("xen")])
+    found = nothing(selector(text, LABELS), [Outcome("bhyve"), Outcome("qemu", reports), Outcome("xen")])
     assert found.startswith("this host has nothing of what was selected; there is ")
     assert words in found
+    assert ("as by" in found) is (text != "machine=" and count > 0)
+
+
+def test_no_setting_is_advised_that_the_driver_has_not() -> None:
+    found = nothing(selector("machine=pc", LABELS), [Outcome("bhyve", (replace(REPORT, identity=replace(IDENTITY, machine="")),))])
+    assert found == "this host has nothing of what was selected; there is bhyve x86_64 kvm"

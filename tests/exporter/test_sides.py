@@ -362,6 +362,11 @@ def test_an_exporter_tells_the_truth_and_libvirts_words() -> None:
     assert guest.words.numbers == guest.known.numbers == {("vcpu", "max"): 8}
 
 
+def test_the_address_of_its_metrics_will_do() -> None:
+    with answering(USUAL) as url:
+        assert len(side(f"{url}/metrics", nothing, 5).guests) == 1
+
+
 @pytest.mark.parametrize(
     ("changed", "complaint"),
     [
@@ -417,6 +422,18 @@ def test_a_certificate_that_nobody_vouches_for_is_said_to_be_that_and_what_mends
     assert (
         str(caught.value) == f"{url}: {untrusted}; where it is of your own making: SSL_CERT_FILE=CERTIFICATE.pem before the command"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("none.pem", "it, or a folder on the way, is not there"), ("ca.key", "it holds no certificate")]
+)
+def test_a_file_of_certificates_that_cannot_be_used_is_named(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, name: str, why: str
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.folder / name))
+    with answering(USUAL, tls=secured(authority, "here")) as url, pytest.raises(SideError) as caught:
+        side(url, nothing, 5)
+    assert str(caught.value).endswith(f"; SSL_CERT_FILE={authority.folder / name} is of no use: {why}")
 
 
 def test_by_what_mends_it_an_exporter_is_read(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def test_losses_are_listed_as_they_are_forgotten(file: Path, capfd: pytest.Captu
     forgotten = f"forgotten: {whose},element=hostdev,enum=pciBackend,value=vfio (lost since 1970-01-01T00:00:00Z)\n"
     assert capfd.readouterr().out == forgotten
     assert main(["forget", f"--state.file={file}"]) == 0
-    assert capfd.readouterr().out == ""
+    assert capfd.readouterr() == ("", "domcaps-exporter: note: there is nothing to forget\n")
 
 
 def test_a_selector_that_chooses_nothing_is_an_error_that_says_what_there_is(
@@ -68,7 +68,7 @@ def test_of_many_losses_some_are_named(count: int, expected: str, tmp_path: Path
             2,
             "forget: found 'vfio'; expected LABEL=VALUE with one of driver, emulator, arch",
         ),
-        (["forget", "value=a", "value=b"], 2, "forget: found 'value=a' 'value=b' after it; expected [SELECTOR]"),
+        (["forget", "value=a", "value=b"], 2, "forget: found 'value=a' 'value=b' after the command; expected [SELECTOR]"),
         (
             ["forget", "--state.file=/no/such/folder/state.json"],
             2,
@@ -103,10 +103,19 @@ def test_there_is_nothing_to_forget_where_there_is_no_file(
     )
 
 
-def test_a_damaged_file_is_left_to_the_exporter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "state.json").write_text("nonsense")
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("nonsense", "Expecting value: line 1 column 1 (char 0)"),
+        ("{}", "'format' is missing, or means nothing"),
+        ("[]", "an object is missing"),
+        ("[" * 100_000, "it is nested too deeply"),
+    ],
+)
+def test_a_damaged_file_is_left_to_the_exporter(content: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "state.json").write_text(content)
     assert main(["forget", f"--state.file={tmp_path / 'state.json'}"]) == 1
-    assert f"--state.file: {tmp_path / 'state.json'} is damaged: " in capsys.readouterr().err
+    assert f"--state.file: {tmp_path / 'state.json'} is damaged: {why}; the exporter sets it aside" in capsys.readouterr().err
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
 
 
