@@ -54,6 +54,11 @@ def insist_on_no_password(uri: str) -> None:
         raise ValueError(f"found a password in {shown}, expected none: libvirt takes it from its auth.conf")
 
 
+def said(told: str) -> str:
+    """libvirt's own of what virsh prints, in one line: what failed, and after a colon why."""
+    return ": ".join(filter(None, (" ".join(line.replace("error: ", "").split()) for line in told.splitlines())))
+
+
 def stable(machine: str) -> str:
     """The name that means one version of this machine: `q35` of `pc-q35-7.2`, `virt` of `virt-10.0`."""
     family = _VERSIONED.sub("", machine)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from domcaps_exporter.errors import DomcapsError
-from domcaps_exporter.libvirt import stable
+from domcaps_exporter.libvirt import said, stable
 from domcaps_exporter.model import Identity
 
 DEFAULT = Identity("", "", "", "")
@@ -104,6 +104,6 @@ def _asked(uri: str, guest: Identity, until: float) -> bytes:
     except (OSError, ValueError) as error:
         raise VirshError(f"{uri}: virsh cannot be asked: {error}") from error
     if done.returncode:
-        complaint = done.stderr.decode("utf-8", "replace").replace("error: ", "")
-        raise (VirshError if _UNREACHED.search(complaint) else _Refused)(f"{uri}: {' '.join(complaint.split()) or 'virsh failed'}")
+        complaint = said(done.stderr.decode("utf-8", "replace"))
+        raise (VirshError if _UNREACHED.search(complaint) else _Refused)(f"{uri}: {complaint or 'virsh failed'}")
     return done.stdout

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from domcaps_exporter import Answer, Facts, Host, HypervisorAbsent, ProbeRefused, ProbeTimeout, Question, Refusal, Report
 from domcaps_exporter.inquiry import Inquiry
+from domcaps_exporter.libvirt import said
 from domcaps_exporter.view import View
 from domcaps_libvirt.clients import client
 from domcaps_libvirt.describe import host as host_question
@@ -86,4 +87,4 @@ class Probe:
 def _words(answer: Answer | None) -> str:
     """libvirt's own, without virsh's prefixes."""
     text = answer.text if isinstance(answer, Refusal) else ""
-    return " ".join(text.replace("error: ", "").split()) or "libvirt cannot be asked"
+    return said(text) or "libvirt cannot be asked"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domcaps_exporter import Answer, Question, question
-from domcaps_exporter.libvirt import insist_on_no_password, installed
+from domcaps_exporter.libvirt import insist_on_no_password, installed, said
 from domcaps_exporter.view import View
 
 
@@ -38,3 +38,9 @@ def test_a_uri_without_a_password_is_taken(uri: str) -> None:
 def test_a_password_in_a_uri_is_refused_and_not_repeated(secret: str) -> None:
     with pytest.raises(ValueError, match=r"^found a password in qemu\+tcp://me@host/system, expected none: .* auth\.conf$"):
         insist_on_no_password(f"qemu+tcp://me:{secret}@host/system")
+
+
+def test_what_libvirt_says_in_several_lines_is_one_sentence() -> None:
+    told = "error: failed to connect to the hypervisor\nerror: Failed to connect socket: \t No such file\n\n"
+    assert said(told) == "failed to connect to the hypervisor: Failed to connect socket: No such file"
+    assert said("\n") == ""
