@@ -210,7 +210,7 @@ def test_no_driver_outlives_an_exporter_that_is_killed(plagued: Mapping[str, str
         left = children(running.process.pid)
         running.end(signal.SIGKILL)
     assert left
-    assert eventually(lambda: not any(map(runs, left)), 1)
+    assert eventually(lambda: not any(map(runs, left)))
 
 
 def test_every_bad_driver_is_named_and_explained(plagued: Mapping[str, str]) -> None:
