@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -27,6 +27,14 @@ class Site:
         """Something happens to a host."""
         with self._lock:
             change(self._hosts[host])
+
+    def happen_at_once(self, hosts: Iterable[str], change: Change) -> None:
+        """The same happens to several hosts, and each notices it now: what they lose has one date, whenever they are scraped."""
+        with self._lock:
+            now = self._clock()
+            for host in hosts:
+                change(self._hosts[host])
+                self._hosts[host].exposition(now)
 
     def exposition(self, host: str) -> bytes | None:
         """None where there is no such host, or it cannot be scraped."""
