@@ -32,7 +32,7 @@ def test_a_healthy_target_takes_no_longer_while_others_hang(tmp_path: Path) -> N
             assert not any(task.done() for task in waiting[:6])
             return alone, beside, list(await asyncio.gather(*waiting))
 
-    with exporting(tmp_path, every, timeout=5) as exporter:
+    with exporting(tmp_path, every, timeout=7) as exporter:
         alone, beside, hindered = asyncio.run(ask())
     assert all(one.answered for one in (*alone, *beside))
     assert {one.kind for one in hindered if one.answered} == {"slow"}
@@ -74,8 +74,8 @@ def configuration(folder: Path, address: str, names: tuple[str, ...]) -> Any:
     """The file as it is, with this exporter and these targets put in, in a hurry and without the rules."""
     found = yaml.safe_load((FOLDER / "targets.yml").read_text().replace("exporter:19177", address))
     del found["rule_files"]
-    found["global"]["scrape_interval"] = "2s"
-    found["scrape_configs"][0]["scrape_timeout"] = "2s"
+    found["global"]["scrape_interval"] = "4s"
+    found["scrape_configs"][0]["scrape_timeout"] = "4s"
     targets = [{"targets": [name], "labels": {"group": f"rack-{number}"}} for number, name in enumerate(names)]
     (folder / "domcaps-targets.yml").write_text(yaml.safe_dump(targets))
     return found

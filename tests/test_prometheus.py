@@ -32,7 +32,7 @@ def exporter() -> Iterator[Serving]:
     if not EMULATOR:
         pytest.skip(f"needs {NAME}: there is nothing to scrape")
     with serving() as running:
-        running.scrape()  # the first one starts QEMU, which may take longer than a scrape of each second has
+        running.scrape()  # the first one starts QEMU, which may take longer than a scrape of every few seconds has
         yield running
 
 
@@ -107,7 +107,7 @@ def configuration(target: str) -> dict[str, object]:
         {"job_name": name or "own", "static_configs": [{"targets": [target]}], **({"scrape_protocols": [name]} if name else {})}
         for name in PROTOCOLS
     )
-    return {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": list(jobs)}
+    return {"global": {"scrape_interval": "3s", "scrape_timeout": "3s"}, "scrape_configs": list(jobs)}
 
 
 def parsed(exporter: Serving, accept: str) -> Samples:

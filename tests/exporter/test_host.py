@@ -244,7 +244,7 @@ def test_a_program_with_a_time_of_its_own_costs_no_more_than_that() -> None:
     started = time.monotonic()
     host = RealHost(started + 30, Paths(), Store())
     assert host.ask(question("within", "1", "sleep", "1000")) == LATE
-    assert 1 <= time.monotonic() - started < 5
+    assert 1 <= time.monotonic() - started < 10
     assert host.ask(question("within", "20", "echo", "soon")) == b"soon\n"
     assert host.ask(question("within", "20", "false")) == Refusal("error", "exit status 1")
     assert host.ask(question("within", "20", "/no/such/program")) == ABSENT
@@ -253,7 +253,7 @@ def test_a_program_with_a_time_of_its_own_costs_no_more_than_that() -> None:
 
 def test_a_program_with_a_time_of_its_own_leaves_half_of_the_probes_to_others() -> None:
     started = time.monotonic()
-    host = RealHost(started + 2, Paths(), Store())
+    host = RealHost(started + 5, Paths(), Store())
     assert host.ask(question("within", "100", "sleep", "1000")) == LATE
     assert host.ask(question("uname"))
 

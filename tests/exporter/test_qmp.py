@@ -188,8 +188,8 @@ def test_the_first_group_that_is_done_is_enough_and_the_others_go_on_later(line:
     line.qemu.sendall(GREETING + AGREED + AGREED)
     other.qemu.sendall(GREETING + AGREED + AGREED)
     before = time.monotonic()
-    exchange_first([[line.monitor, silent.monitor], [other.monitor]], before + 5)
-    assert time.monotonic() - before < 1
+    exchange_first([[line.monitor, silent.monitor], [other.monitor]], before + 20)
+    assert time.monotonic() - before < 10
     assert other.monitor.replies(1) == [AGREED.strip()]
     assert silent.monitor.waiting
     silent.qemu.sendall(GREETING + AGREED + b'{"return": "late"}\n')

@@ -115,7 +115,7 @@ def test_only_the_drivers_named_are_asked() -> None:
 def test_a_hanging_driver_costs_the_scrape_its_patience_and_the_others_nothing() -> None:
     began = time.monotonic()
     outcomes = scraped(Service([Answering("slow", None), Answering("qemu", GOOD)], []), patience=0.2)
-    assert 0.2 <= time.monotonic() - began < 2
+    assert 0.2 <= time.monotonic() - began < 10
     assert outcomes["qemu"] is GOOD
     assert outcomes["slow"].failure == Failure("timeout", "no answer within 0.2 s")
 
@@ -170,8 +170,8 @@ def test_an_overdue_probe_is_not_waited_for() -> None:
     slow = Answering("slow", None)
     slow.late = True
     began = time.monotonic()
-    assert scraped(Service([slow], []), patience=5)["slow"].failure is not None
-    assert time.monotonic() - began < 1
+    assert scraped(Service([slow], []), patience=20)["slow"].failure is not None
+    assert time.monotonic() - began < 10
     assert slow.joined == 0
 
 

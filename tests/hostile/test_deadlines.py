@@ -158,7 +158,8 @@ def test_half_a_head_over_tls_is_told_too(secure: Victim) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", secure.port, ssl=trusting())
         writer.write(b"GET /metr")
         answer = await reader.readuntil(b"\r\n\r\n")
-        writer.close()
+        writer.transport.abort()
+        await writer.wait_closed()
         return answer
 
     assert run(ask()).startswith(b"HTTP/1.1 408 Request Timeout\r\n")

@@ -316,7 +316,7 @@ def test_a_program_beside_bhyve_that_hangs_costs_its_own_values_and_three_second
     assert any(f"{program}" in note and "no answer in time" in note for note in report.notes)
     again, started = host(), time.monotonic()
     assert bhyve.describe(bhyve.probe(again)) == (report,)
-    assert (again.started(program), time.monotonic() - started < 2) == (0, True)
+    assert (again.started(program), time.monotonic() - started < 2.9) == (0, True)
 
 
 def test_a_sysctl_that_hangs_is_no_answer_at_all(freebsd: Make) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.endtoend import ARCH, EMULATOR, NAME, Samples, Serving, free_port, serving
+from tests.endtoend import ARCH, EMULATOR, NAME, Samples, Serving, free_port, serving, swift
 from tests.exporter.certificates import Authority
 from tests.live import libvirtd, sshd
 from tests.live.libvirtd import Libvirt as Daemon
@@ -92,7 +92,7 @@ def test_it_is_quick_when_libvirt_is(daemon: Daemon, way: str) -> None:
     facts = libvirt.probe(RealHost(time.monotonic() + 60, Paths(), Store()))
     before = time.monotonic()
     assert libvirt.probe(RealHost(time.monotonic() + 60, Paths(), Store())) is facts, way
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 5
 
 
 # ---- its life ----------------------------------------------------------------------------------------------------------------
@@ -168,16 +168,22 @@ def test_a_libvirt_that_is_away_hangs_and_comes_back_is_told_apart_scrape_by_scr
         assert before.value("domcaps_supported", element="disk", enum="bus", value="virtio", driver="libvirt") == 1
         assert before.having("domcaps_document_info", source=Daemon(life.socket).uri)
 
-        with life.hanging():
+        late = []
+
+        def scrape() -> float:
             found, took = scraped(running, 2)
-            assert (state(found), found.about_documents()) == ((0, {"refused": 1, "timeout": 1}), ())
-            assert took < 2
+            late.append(took)
+            assert (state(found), found.about_documents()) == ((0, {"refused": 1, "timeout": len(late)}), ())
+            return took
+
+        with life.hanging():
+            assert swift(scrape, 2)
         found, _ = scraped(running, 60)
         assert (state(found)[0], found.about_documents()) == (1, before.about_documents())
 
         life.stop()
         found, _ = scraped(running, 10)
-        assert (state(found), found.about_documents()) == ((0, {"refused": 2, "timeout": 1}), ())
+        assert (state(found), found.about_documents()) == ((0, {"refused": 2, "timeout": len(late)}), ())
 
 
 def test_targets_are_asked_each_for_itself(life: Life, daemon: Daemon, tmp_path: Path) -> None:
@@ -191,7 +197,7 @@ def test_targets_are_asked_each_for_itself(life: Life, daemon: Daemon, tmp_path:
         with life.hanging(), running.scraping("/probe?target=patient"):
             found, took = scraped(running, 60, "/probe?target=hasty")
             assert (state(found), found.about_documents()) == ((0, {"timeout": 1}), ())
-            assert 1 <= took < 3
+            assert 1 <= took < 20
             found, took = scraped(running, 60, "/probe?target=other")
             assert state(found) == (1, {})
             assert {one.labels["source"] for one in found.having("domcaps_document_info")} == {daemon.uri}
