@@ -58,7 +58,14 @@ class Watched:
     webhook: Webhook
 
     def firing(self) -> set[tuple[str, str]]:
-        found = self.prometheus.query('ALERTS{alertstate="firing"}')
+        return self._alerts('alertstate="firing"')
+
+    def coming(self) -> set[tuple[str, str]]:
+        """The alerts about losses that fire, and those that will if nothing changes."""
+        return self._alerts('alertname=~"Domcaps.*Lost"')
+
+    def _alerts(self, matcher: str) -> set[tuple[str, str]]:
+        found = self.prometheus.query(f"ALERTS{{{matcher}}}")
         return {(labels["alertname"], labels.get("instance", "")) for labels, _ in found}
 
     def losses(self) -> int:
@@ -225,4 +232,4 @@ def test_when_all_hosts_lose_the_same_one_alert_is_told_and_it_names_them(watche
     assert eventually(lambda: watched.webhook.having("firing", "DomcapsManyHostsLost"), 30)
     ((told,),) = watched.webhook.told
     assert told[3] == "20 hosts of the group 'rack' lost the same (virtiofs): filesystem driverType virtiofs"
-    assert watched.firing() == {("DomcapsManyHostsLost", "")}
+    assert watched.firing() == watched.coming() == {("DomcapsManyHostsLost", "")}

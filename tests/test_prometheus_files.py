@@ -72,11 +72,11 @@ def scraping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraping]:
             job("hosts.yml", address, job_name="limited", sample_limit=limit),
             *(quarter(address, str(number)) for number in range(4)),
         ]
-        hurried = {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"}
+        hurried = {"scrape_interval": "4s", "scrape_timeout": "4s", "evaluation_interval": "1s"}
         told = {"global": hurried, "rule_files": [str(RULES)], "scrape_configs": jobs}
         prometheus = stack.enter_context(prometheus_of(folder, told))
         federation = yaml.safe_load((GRAFANA / "prometheus" / "federate.yml").read_text())["scrape_configs"]
-        federation[0] |= {"static_configs": [{"targets": [prometheus.url.removeprefix("http://")]}], "scrape_timeout": "2s"}
+        federation[0] |= {"static_configs": [{"targets": [prometheus.url.removeprefix("http://")]}], "scrape_timeout": "4s"}
         above = stack.enter_context(prometheus_of(upper, {"global": hurried, "scrape_configs": federation}))
         assert eventually(lambda: len(above.query("domcaps:loss")) and len(prometheus.query("up offset 4s")) == 3 * HOSTS, 60)
         yield Scraping(one, prometheus, above)

@@ -113,7 +113,13 @@ def test_prometheus_shows_what_a_stale_libvirt_still_promises(installed: Install
 
             installed.lose_qxl()
             assert "<value>qxl</value>" in libvirt.domcapabilities(str(installed.path / NAME), ARCH)
-            assert eventually(lambda: stale(prometheus) - before, 20), exporter.scrape().having("domcaps_supported", **QXL)
-            assert stale(prometheus) - before == {tuple(QXL.values())}
+            found = []
+
+            def told() -> bool:
+                found.append(stale(prometheus) - before)
+                return bool(found[-1])
+
+            assert eventually(told, 20), exporter.scrape().having("domcaps_supported", **QXL)
+            assert found[-1] == {tuple(QXL.values())}
     except NotStarted as error:
         pytest.skip(f"needs libvirtd: it does not start: {error}")

@@ -145,12 +145,17 @@ def test_systemd_is_told_when_it_is_ready_alive_and_about_to_stop(tmp_path: Path
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(name.replace("@", "\0"))
         systemd.settimeout(20)
-        began = time.monotonic()
+
+        def beats() -> float:
+            """How long five of them take: no time where they have queued while this machine stood still."""
+            began = time.monotonic()
+            assert [systemd.recv(100) for _ in range(5)] == [b"WATCHDOG=1"] * 5
+            return time.monotonic() - began
+
         with serving(*QUIET, env={**os.environ, "NOTIFY_SOCKET": name, "WATCHDOG_USEC": "200000"}) as running:
             told = {systemd.recv(100), systemd.recv(100)}
             assert told == {b"READY=1", b"WATCHDOG=1"}
-            assert [systemd.recv(100) for _ in range(5)] == [b"WATCHDOG=1"] * 5
-            assert 0.5 < time.monotonic() - began < 20  # twice in the period; they queue while nobody listens
+            assert any(0.3 < beats() < 5 for _ in range(10))
             assert running.end(signal.SIGTERM)[0] == 0
             assert eventually(lambda: systemd.recv(100) == b"STOPPING=1")
 
