@@ -221,7 +221,7 @@ def test_when_host_17_loses_vfio_exactly_that_alert_reaches_the_webhook_and_is_r
     assert watched.firing() == {("DomcapsVfioLost", "host-17")}
     watched.site.happen("host-17", regain("iommu"))
     assert eventually(lambda: watched.webhook.having("resolved", "DomcapsVfioLost"), 30)
-    assert watched.firing() == set()
+    assert eventually(lambda: watched.firing() == set())
     assert len(watched.webhook.told) == 2
 
 
