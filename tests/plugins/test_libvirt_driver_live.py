@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.endtoend import ARCH, EMULATOR, NAME, Samples, Serving, free_port, serving, swift
+from tests.endtoend import ARCH, EMULATOR, NAME, Samples, Serving, eventually, free_port, serving, swift
 from tests.exporter.certificates import Authority
 from tests.live import libvirtd, sshd
 from tests.live.libvirtd import Libvirt as Daemon
@@ -201,8 +201,7 @@ def test_targets_are_asked_each_for_itself(life: Life, daemon: Daemon, tmp_path:
             found, took = scraped(running, 60, "/probe?target=other")
             assert state(found) == (1, {})
             assert {one.labels["source"] for one in found.having("domcaps_document_info")} == {daemon.uri}
-        found, _ = scraped(running, 60, "/probe?target=hasty")
-        assert state(found)[0] == 1
+        assert eventually(lambda: state(scraped(running, 60, "/probe?target=hasty")[0])[0] == 1)
 
 
 # ---- other hosts' ------------------------------------------------------------------------------------------------------------
