@@ -200,6 +200,12 @@ def test_a_host_repaired_by_a_reboot_resolves_at_once(promtool: Promtool) -> Non
     promtool.expects(fleet(without("iommu"), *reboot), {back - MINUTE: [VFIO], back: SILENCE})
 
 
+def test_a_host_that_was_repaired_before_it_goes_down_has_lost_nothing(promtool: Promtool) -> None:
+    down = LATER + 5 * MINUTE
+    events = (Event(LATER, "host-1", regain("iommu")), Event(down, "host-1", reach(up=False)))
+    promtool.expects(fleet(without("iommu"), *events), {LATER - MINUTE: [VFIO], LATER: SILENCE, down + WAIT + MINUTE: SILENCE})
+
+
 def test_a_failed_probe_gives_no_capability_alert_but_its_own(promtool: Promtool) -> None:
     failing = (Event(BEGIN, "host-1", fail("timeout")), Event(HOUR, "host-1", fail("")))
     told = [("DomcapsProbeFailing", "host-1")]

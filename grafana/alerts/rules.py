@@ -90,7 +90,10 @@ def alerts(options: Options) -> Iterator[Alert]:
 
 
 def _lost(options: Options) -> str:
-    """libvirt's word counts where nobody else gives his. A host that is down keeps its losses until it is back."""
+    """libvirt's word counts where nobody else gives his. A host that is down keeps its losses until it is back.
+
+    They are those of the last evaluation, however long ago it was within Prometheus' five minutes: what was back by then is none.
+    """
     return _text(
         f"""
         domcaps_lost_timestamp_seconds{{driver!="libvirt"}}
@@ -99,7 +102,7 @@ def _lost(options: Options) -> str:
           unless on (instance, job) domcaps_probe_success{{driver!="libvirt"}}
         )
         or (
-          last_over_time(domcaps:lost[1h])
+          domcaps:lost
           and on (instance, job) up{{job="{options.job}"}} == 0
         )
         """
@@ -143,7 +146,7 @@ def _reasons(options: Options) -> str:
         )
         * on (instance, job, {IDENTITY}, {VALUE}) group_left (kind) (domcaps:loss * 0 + 1)
         or (
-          last_over_time(domcaps:loss_reason[1h])
+          domcaps:loss_reason
           and on (instance, job) (up{{job="{options.job}"}} == 0 or domcaps_probe_success == 0)
           and on (instance, job, {IDENTITY}, {VALUE}) domcaps:loss
         )
