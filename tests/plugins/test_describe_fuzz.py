@@ -261,7 +261,9 @@ def test_a_model_that_qemu_has_and_failed_to_expand_is_asked_for_again() -> None
             told = list(reports(View(facts, parsed), recording.qemu.wanted))
             assert parsed.senseless(facts) <= doubted
             seen |= {(one.identity.arch, bool(parsed.senseless(facts))) for one in told}
-    assert {("s390x", True), ("x86_64", True), ("aarch64", False)} <= seen
+    archs = {arch for arch, _ in seen}
+    assert {arch for arch, doubted in seen if doubted} == archs & {"x86_64", "s390x"}
+    assert "x86_64" in archs
 
 
 def test_that_swtpm_does_not_say_what_it_makes_is_one_line_and_nothing_where_it_is_not_there() -> None:
