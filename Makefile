@@ -35,12 +35,12 @@ run: .venv/ready
 	@.setup/hypervisor
 	@exec $(BIN)/domcaps-exporter $(ARGS)
 
-# three workers for two cores: much of what the tests take is waiting, for deadlines that are tested and for servers that start
+# four workers for two cores: much of what the tests take is waiting, for deadlines that are tested and for servers that start
 test: .venv/ready-to-test
 	@.setup/hypervisor
 	@.setup/prometheus
 	@.setup/schema
-	@PATH="$$PATH:$$PWD/.venv/prometheus/usr/bin" exec $(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@PATH="$$PATH:$$PWD/.venv/prometheus/usr/bin" exec $(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
 
 test-live:
 	@.setup/suite $(SUITE) "$(LIVE_ROOT)"
