@@ -180,6 +180,12 @@ def _named(commands: Sequence[_Completed]) -> dict[str, str]:
     }
 
 
+def _heeded(flags: Iterable[_Completed], commands: Iterable[_Completed]) -> Iterator[tuple[str, str]]:
+    """Each command and its flags; before there is a command, all of them."""
+    yield "''", " ".join(flag.name for flag in flags)
+    yield from ((command.name, " ".join(command.flags)) for command in commands)
+
+
 def _placed(commands: Iterable[_Completed]) -> Iterator[_Completed]:
     """What may stand in a command's first place, and in its second where that is another."""
     for command in commands:
@@ -194,10 +200,7 @@ def _placed(commands: Iterable[_Completed]) -> Iterator[_Completed]:
 def _bash(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> str:
     return _BASH.format(
         **_named(commands),
-        flags="\n".join(
-            f"            {name}) flags='{' '.join(words)}' ;;"
-            for name, words in (("''", [flag.name for flag in flags]), *((one.name, one.flags) for one in commands))
-        ),
+        flags="\n".join(f"            {name}) flags='{words}' ;;" for name, words in _heeded(flags, commands)),
         values="\n".join(f"        {flag.name}) {_replies(flag)}; return ;;" for flag in flags if flag.open),
         operands="\n".join(
             f"        {command.name}) {_selected(command) if command.pairs else _replies(command)} ;;"
@@ -228,10 +231,7 @@ def _replies(completed: _Completed) -> str:
 def _zsh(flags: Sequence[_Completed], commands: Sequence[_Completed]) -> str:
     return _ZSH.format(
         **_named(commands),
-        flags="\n".join(
-            f"            ({name}) compadd -- {' '.join(words)} ;;"
-            for name, words in (("''", [flag.name for flag in flags]), *((one.name, one.flags) for one in commands))
-        ),
+        flags="\n".join(f"            ({name}) compadd -- {words} ;;" for name, words in _heeded(flags, commands)),
         values="\n".join(f"        ({flag.name}) {_added(flag)}; return ;;" for flag in flags if flag.open),
         operands="\n".join(f"        ({command.name}) {_added(command)} ;;" for command in _placed(commands)),
     )

@@ -291,7 +291,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         for guest in pair.lame:
             side = comparison.before if guest is pair.before else comparison.after
             yield f"  {printable(side.name)} says that such a guest cannot run:"
-            yield from _because(_why(guest) or ("no reason given",))
+            yield from _told_why(guest)
         for difference in sorted(pair.differences, key=lambda one: tuple(_MARKS).index(one.kind)):
             yield from _told(difference)
         if not pair.differences:
@@ -303,7 +303,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         yield f"\n{printable(guest.name)}\n? not compared: {why}"
     for guest in comparison.refused:
         yield f"\n{printable(guest.name)}\n  such a guest cannot run, and libvirt refuses it:"
-        yield from _because(_why(guest) or ("no reason given",))
+        yield from _told_why(guest)
 
 
 def _told(difference: Difference) -> Iterator[str]:
@@ -316,6 +316,10 @@ def _told(difference: Difference) -> Iterator[str]:
 def _why(guest: Guest) -> tuple[str, ...]:
     """What a guest that cannot run lacks."""
     return tuple(guest.known.reasons.get(GUEST, ()))
+
+
+def _told_why(guest: Guest) -> Iterator[str]:
+    return _because(_why(guest) or ("no reason given",))
 
 
 def _because(reasons: Iterable[str], when: str = "") -> Iterator[str]:
