@@ -11,8 +11,7 @@ from domcaps_exporter.truths import Key, loaders, models, unmet
 
 def silence(outcome: Outcome) -> str:
     """Why nobody knows a cause: the driver gives no answer; empty where it gives one, or has no hypervisor."""
-    failed = outcome.failure is not None and outcome.failure.reason != "absent"
-    return f"the driver {outcome.driver} gives no answer now" if failed else ""
+    return f"the driver {outcome.driver} gives no answer now" if outcome.problem is not None else ""
 
 
 def causes(report: Report | None, failure: Failure | None) -> Mapping[Key, tuple[str, ...]]:

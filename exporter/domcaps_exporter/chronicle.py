@@ -146,7 +146,7 @@ class Chronicle:
 
     def learn(self, outcome: Outcome) -> None:
         """Enter an outcome, unless it is late. Of a driver without an answer there is nothing to learn."""
-        if self.late(outcome) or (outcome.failure is not None and outcome.failure.reason != "absent"):
+        if self.late(outcome) or outcome.problem is not None:
             return
         self._latest[outcome.driver] = outcome.started
         before = self.past(outcome.driver)

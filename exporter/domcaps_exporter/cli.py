@@ -368,9 +368,9 @@ def _tell_failures(outcomes: Iterable[Outcome]) -> int:
     """The drivers that should have answered and did not, on stderr; the exit code."""
     outcomes = tuple(outcomes)
     answered = any(outcome.reports for outcome in outcomes)
-    failed = [(outcome.driver, outcome.failure) for outcome in outcomes if outcome.failure is not None]
-    wrong = [(driver, failure) for driver, failure in failed if failure.reason != "absent"]
-    complaints = [f"{driver}: {failure.text}" for driver, failure in wrong or ([] if answered else failed)]
+    wrong = [(outcome.driver, outcome.problem) for outcome in outcomes if outcome.problem is not None]
+    absent = [(outcome.driver, outcome.failure) for outcome in outcomes if outcome.failure is not None and not answered]
+    complaints = [f"{driver}: {failure.text}" for driver, failure in wrong or absent]
     if not answered and not complaints:
         complaints = ["no driver found anything to report"]
     for complaint in complaints:

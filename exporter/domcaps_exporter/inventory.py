@@ -30,8 +30,8 @@ def complaints(plugins: Iterable[Plugin], outcomes: Mapping[str, Outcome]) -> It
     """Whatever is wrong: that a hypervisor is absent is not."""
     yield from (f"plugin {plugin.name}: {plugin.error}" for plugin in plugins if plugin.error)
     for one in outcomes.values():
-        if one.failure is not None and one.failure.reason != "absent":
-            yield f"driver {one.driver}: {one.failure.reason}: {one.failure.text}"
+        if one.problem is not None:
+            yield f"driver {one.driver}: {one.problem.reason}: {one.problem.text}"
 
 
 def _rows(plugin: Plugin, outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, str, str, str]]:

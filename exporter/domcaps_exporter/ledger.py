@@ -52,7 +52,7 @@ class Ledger:
     def note(self, outcome: Outcome, series: int) -> None:
         """Enter what became of a driver and how many series it makes. An outcome that several scrapes share is entered once."""
         record = self._records[outcome.driver]
-        if outcome.failure is not None and outcome.failure.reason == "absent" and not self._was_there(outcome.driver):
+        if outcome.is_absent and not self._was_there(outcome.driver):
             self.revision += record.last is not None
             record.last = None
             return

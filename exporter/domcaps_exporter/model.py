@@ -353,6 +353,16 @@ class Outcome:
     finished: float = 0.0
     facts: Facts = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def is_absent(self) -> bool:
+        """There is no hypervisor to ask: that is an answer."""
+        return self.failure is not None and self.failure.reason == "absent"
+
+    @property
+    def problem(self) -> Failure | None:
+        """Why nothing is known of what should have answered; None where it did, or there is nobody to ask."""
+        return None if self.is_absent else self.failure
+
 
 # ---- what a plugin is told ---------------------------------------------------------------------------------------------------
 

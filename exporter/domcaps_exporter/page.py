@@ -97,7 +97,7 @@ def _head(telemetry_path: str, host: str) -> str:
 
 def _alarm(outcomes: Iterable[Outcome]) -> str:
     """Who should have answered and did not, before anything else."""
-    silent = [outcome.driver for outcome in outcomes if outcome.failure is not None and outcome.failure.reason != "absent"]
+    silent = [outcome.driver for outcome in outcomes if outcome.problem is not None]
     names = text(", ".join(silent))
     return f'<p class="alarm">Without an answer: {names}. <a href="#drivers">Why</a></p>' if silent else ""
 

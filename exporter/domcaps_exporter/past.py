@@ -111,7 +111,7 @@ def fold(past: Past, outcome: Outcome, there: Callable[[str], bool], room: int =
         there: is there a file of this path? Asked of emulators that are no longer reported.
         room: how many more things may be remembered.
     """
-    if outcome.failure is not None and outcome.failure.reason != "absent":
+    if outcome.problem is not None:
         return past, ()
     guests = dict(_missing(past, outcome, there))
     for report in outcome.reports:

@@ -48,7 +48,7 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
 def table(outcomes: Sequence[Outcome], missed: Sequence[Loss] = ()) -> str:
     """What is lost and not back, as far as it is `missed`; then every report of every driver; at last who has nothing to ask."""
     losses = tuple(_losses(outcomes, missed))
-    lines = (line for outcome in sorted(outcomes, key=_is_absent) for line in _outcome(outcome))
+    lines = (line for outcome in sorted(outcomes, key=lambda outcome: outcome.is_absent) for line in _outcome(outcome))
     return "".join(f"{line}\n" for line in (*losses, *([""] if losses else []), *lines))
 
 
@@ -97,10 +97,6 @@ def _losses(outcomes: Iterable[Outcome], missed: Sequence[Loss]) -> Iterator[str
                 why = silence(outcome) or ", ".join(reasons.get(loss.key, ()))
                 words = ": ".join(filter(None, (" ".join(filter(None, loss.key)), why)))
                 yield from _row(moment(loss.since), [words])
-
-
-def _is_absent(outcome: Outcome) -> bool:
-    return outcome.failure is not None and outcome.failure.reason == "absent"
 
 
 def _plain(outcome: Outcome) -> dict[str, object]:

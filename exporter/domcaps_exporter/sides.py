@@ -80,8 +80,8 @@ def side(name: str, answered: Answered, seconds: float, other: Side = _NOBODY) -
 def _guests(name: str, outcomes: Iterable[Outcome]) -> Iterator[Guest]:
     """A driver without an answer is no driver without guests: nothing can be said of what was lost."""
     for outcome in outcomes:
-        if outcome.failure is not None and outcome.failure.reason != "absent":
-            raise SideError(f"{name}: {outcome.driver}: {outcome.failure.text}")
+        if outcome.problem is not None:
+            raise SideError(f"{name}: {outcome.driver}: {outcome.problem.text}")
         for report in outcome.reports:
             words = None if report.document is None else words_of(outcome.driver, report.identity, report.document)
             yield Guest(truth_of(outcome.driver, report), words, proven=True)

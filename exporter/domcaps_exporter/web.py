@@ -178,8 +178,8 @@ def _described(entry: Entry) -> Mapping[str, str | Mapping[str, str] | Sequence[
 def _missing(wanted: str, outcomes: Sequence[Outcome]) -> web.HTTPException:
     """404, or 503 where the driver that may have had it gave no answer."""
     for outcome in outcomes:
-        failure = outcome.failure
-        if failure is not None and failure.reason != "absent" and wanted.startswith(f"{outcome.driver}-"):
+        failure = outcome.problem
+        if failure is not None and wanted.startswith(f"{outcome.driver}-"):
             return web.HTTPServiceUnavailable(text=f"{outcome.driver}: {failure.reason}: {failure.text}")
     return web.HTTPNotFound(text="no such document; /documents lists them")
 
